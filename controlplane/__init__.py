@@ -1,0 +1,1 @@
+"""A Gateway API control plane for Envoy that remembers everything."""

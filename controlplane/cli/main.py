@@ -1,0 +1,165 @@
+"""The command line.
+
+Commands import what they run when they run it, so that ``--help`` does not wait for Envoy's messages.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from controlplane.runtime.errors import ControlPlaneError
+
+app = typer.Typer(
+    name="controlplane",
+    help="A Gateway API control plane for Envoy that remembers everything.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+log_app = typer.Typer(help="Look into a log.", no_args_is_help=True)
+app.add_typer(log_app, name="log")
+
+Output = Annotated[Literal["json", "yaml"], typer.Option("--output", "-o", help="Form of the document.")]
+LogDir = Annotated[Path, typer.Argument(help="The folder of a log.", metavar="LOG_DIR")]
+
+
+@app.command()
+def run(
+    files: Annotated[Path | None, typer.Option(help="Folder of YAML manifests, watched.", metavar="DIR")] = None,
+    replay: Annotated[
+        Path | None, typer.Option(help="Serve a recorded log instead; nothing is appended to it.", metavar="LOG_DIR")
+    ] = None,
+    until: Annotated[int | None, typer.Option(help="With --replay: as it was at this seq.", metavar="SEQ")] = None,
+    log_dir: Annotated[Path, typer.Option(help="Where the log is kept.", metavar="DIR")] = Path(".controlplane/log"),
+    no_log: Annotated[
+        bool, typer.Option("--no-log", help="Keep the log in memory: nothing can be replayed later.")
+    ] = False,
+    state_dir: Annotated[
+        Path, typer.Option(help="What the next start must find, the log aside.", metavar="DIR")
+    ] = Path(".controlplane"),
+    xds: Annotated[str, typer.Option(help="Where Envoys connect.", metavar="HOST:PORT")] = "127.0.0.1:18000",
+    admin: Annotated[str, typer.Option(help="Probes, metrics, /debug.", metavar="HOST:PORT")] = "127.0.0.1:18001",
+    infra: Annotated[
+        Literal["none", "host"], typer.Option(help="host: run an Envoy for each Gateway on this machine.")
+    ] = "none",
+    insecure_xds: Annotated[bool, typer.Option("--insecure-xds", help="Allow plaintext xDS beyond loopback.")] = False,
+    debug_from_anywhere: Annotated[
+        bool, typer.Option("--debug-from-anywhere", help="Answer /debug to other machines as well.")
+    ] = False,
+    fsync: Annotated[
+        Literal["always", "grouped", "never"], typer.Option(help="When the log is synced to the disk.")
+    ] = "grouped",
+) -> None:
+    """Run the control plane."""
+    from controlplane.runtime.launch import launch
+    from controlplane.runtime.options import HostPort, RunOptions
+
+    options = RunOptions(
+        files=files,
+        replay=replay,
+        until=until,
+        log_dir=None if no_log or replay is not None else log_dir,
+        state_dir=state_dir,
+        xds=HostPort.parse(xds, "--xds"),
+        admin=HostPort.parse(admin, "--admin"),
+        infra=infra,
+        insecure_xds=insecure_xds,
+        debug_from_anywhere=debug_from_anywhere,
+        fsync=fsync,
+    )
+    launch(options)
+
+
+@app.command()
+def quickstart(
+    directory: Annotated[
+        Path | None, typer.Option("--files", help="Folder of manifests; without it, the example's.", metavar="DIR")
+    ] = None,
+) -> None:
+    """Two backends, the control plane, one Envoy, and what to try with curl. Ctrl-C ends all of it."""
+    from controlplane.cli.quickstart import quickstart as start
+
+    start(directory)
+
+
+@app.command()
+def translate(
+    paths: Annotated[list[Path], typer.Argument(help="Files or folders of manifests.", metavar="PATH...")],
+    gateway: Annotated[str | None, typer.Option(help="Only what this Gateway is served.", metavar="NS/NAME")] = None,
+    infra: Annotated[Literal["none", "host"], typer.Option(help="As in run.")] = "none",
+    output: Output = "yaml",
+) -> None:
+    """Print what manifests would be served as, and the statuses; no server."""
+    from controlplane.cli.show import show_translation
+
+    sys.exit(show_translation(paths, gateway, infra, output))
+
+
+@app.command()
+def bootstrap(
+    gateway: Annotated[str, typer.Option(help="The Gateway to serve.", metavar="NS/NAME")],
+    xds: Annotated[
+        str, typer.Option(help="Where Envoy reaches the control plane.", metavar="HOST:PORT")
+    ] = "127.0.0.1:18000",
+    node_id: Annotated[str, typer.Option(help="{pod}.{namespace}.", metavar="ID")] = "",
+    locality: Annotated[str, typer.Option(help="Where the Envoy is.", metavar="REGION/ZONE/SUB_ZONE")] = "",
+    admin: Annotated[str, typer.Option(help="Envoy's own admin interface.", metavar="HOST:PORT")] = "127.0.0.1:0",
+) -> None:
+    """Print an Envoy bootstrap that connects to a running control plane."""
+    from controlplane.cli.show import show_bootstrap
+
+    show_bootstrap(gateway, xds, node_id, locality, admin)
+
+
+@app.command()
+def replay(
+    log_dir: LogDir,
+    until: Annotated[int | None, typer.Option(help="As it was at this seq.", metavar="SEQ")] = None,
+    diff: Annotated[
+        tuple[int, int] | None, typer.Option(help="What changed between two seqs.", metavar="SEQ1 SEQ2")
+    ] = None,
+    output: Output = "yaml",
+) -> None:
+    """Print the state that a log gives, at any moment."""
+    from controlplane.cli.show import show_difference, show_replay
+
+    if diff is not None:
+        show_difference(log_dir, diff[0], diff[1], output)
+    else:
+        show_replay(log_dir, until, output)
+
+
+@log_app.command("show")
+def log_show(
+    log_dir: LogDir,
+    start: Annotated[int, typer.Option("--from", help="First seq.", metavar="SEQ")] = 1,
+    until: Annotated[int | None, typer.Option(help="Last seq.", metavar="SEQ")] = None,
+) -> None:
+    """Print the events, one a line, as a person reads them."""
+    from controlplane.cli.show import show_log
+
+    show_log(log_dir, start, until)
+
+
+@log_app.command("verify")
+def log_verify(log_dir: LogDir) -> None:
+    """Check every line of a log; exits with 1 if anything is damaged."""
+    from controlplane.cli.show import show_verification
+
+    sys.exit(show_verification(log_dir))
+
+
+def main() -> None:
+    """The command ``controlplane``: errors of ours are one line, not a traceback."""
+    from controlplane.cli.messages import known_errors
+
+    try:
+        app()
+    except (ControlPlaneError, *known_errors()) as error:
+        sys.stderr.write(f"controlplane: {error}\n")
+        sys.exit(2)

@@ -1,0 +1,126 @@
+"""The quickstart: everything on this machine, in one picture."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import anyio
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from controlplane.runtime.echo import Backend, serve_echo
+from controlplane.runtime.errors import ControlPlaneError
+from controlplane.runtime.launch import configure_logs, run_loop
+from controlplane.runtime.options import HostPort, RunOptions
+from controlplane.runtime.serve import ControlPlane, running
+from controlplane.runtime.suggestions import Suggestion, suggest_requests
+
+_BACKENDS = (Backend("web", 9001), Backend("api", 9002))
+_STATE = Path(".controlplane/quickstart")
+_PATIENCE_SECONDS = 60.0
+
+
+def example_directory() -> Path:
+    """The example's manifests, in the source tree.
+
+    Raises:
+        ControlPlaneError: This is an installation without them.
+    """
+    for root in (Path.cwd(), Path(__file__).parents[2]):
+        found = root / "examples" / "quickstart"
+        if found.is_dir():
+            return found
+    raise ControlPlaneError("examples/quickstart is not here; start in the source tree, or name a folder with --files")
+
+
+def quickstart(directory: Path | None) -> None:
+    """The command ``quickstart``."""
+    folder = directory or example_directory()
+    options = RunOptions(
+        files=folder,
+        log_dir=_STATE / "log",
+        state_dir=_STATE,
+        infra="host",
+        xds=HostPort("127.0.0.1", 18000),
+        admin=HostPort("127.0.0.1", 18001),
+    )
+    options.check()
+    _STATE.mkdir(parents=True, exist_ok=True)
+    console = Console()
+    with (_STATE / "controlplane.log").open("a", encoding="utf-8") as output:
+        configure_logs(output=output)
+        run_loop(_run, options, console)
+    console.print("\nAll stopped. What happened is in the log:")
+    console.print(f"  .venv/bin/controlplane log show {_STATE / 'log'}", highlight=False)
+
+
+async def _run(options: RunOptions, console: Console) -> None:
+    async with AsyncExitStack() as stack:
+        for backend in _BACKENDS:
+            await stack.enter_async_context(serve_echo(backend))
+        plane = await stack.enter_async_context(running(options))
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async with anyio.create_task_group() as group:
+                group.start_soon(_show, plane, console)
+                async for _ in signals:
+                    break
+                group.cancel_scope.cancel()
+
+
+async def _show(plane: ControlPlane, console: Console) -> None:
+    with console.status("starting the backends, the control plane and an Envoy ..."):
+        with anyio.move_on_after(_PATIENCE_SECONDS) as patience:
+            while not _is_up(plane):  # noqa: ASYNC110 (nobody tells when an Envoy is done)
+                await anyio.sleep(0.1)
+    if patience.cancelled_caught:
+        console.print(f"[yellow]The Envoy is not ready yet; see {_STATE / 'controlplane.log'} and /debug/infra.")
+    console.print(_picture(plane))
+
+
+def _is_up(plane: ControlPlane) -> bool:
+    """Whether some proxy has acknowledged all that it was sent."""
+    rows = plane.core.state.rows.base.proxies.rows()
+    return plane.readiness.ready() and any(row.acknowledged for row in rows)
+
+
+def _picture(plane: ControlPlane) -> Group:
+    parts = Table.grid(padding=(0, 2))
+    parts.add_row("manifests", Text(str(plane.options.files), style="bold"), "edit them: every save is served at once")
+    for backend in _BACKENDS:
+        parts.add_row("backend", f"{backend.name} 127.0.0.1:{backend.port}", "answers with what it was asked")
+    parts.add_row("control plane", f"xDS {plane.options.xds}", "")
+    parts.add_row("", f"http://{plane.admin}", "/readyz?verbose  /debug/proxies  /debug/graph  /metrics")
+    for gateway, statistics in (plane.infra.statistics() if plane.infra is not None else {}).items():
+        parts.add_row("Envoy", f"Gateway {gateway}", f"pid {statistics.pid}, admin port {statistics.admin_port}")
+    parts.add_row("log", str(plane.options.log_dir), "all of this can be replayed")
+    requests = Table.grid(padding=(0, 2))
+    for line in _curl_lines(plane):
+        requests.add_row(*line)
+    return Group(
+        Panel(parts, title="controlplane quickstart", title_align="left"),
+        Panel(requests, title="try", title_align="left"),
+        Text("Ctrl-C ends all of it."),
+    )
+
+
+def _curl_lines(plane: ControlPlane) -> Iterator[tuple[Text, Text]]:
+    for suggestion in suggest_requests(plane.core.state):
+        yield Text(curl(suggestion), style="bold", overflow="fold"), Text(f"# {suggestion.expectation}", style="dim")
+
+
+def curl(suggestion: Suggestion) -> str:
+    """The command line of a request."""
+    words = ["curl", "-s"]
+    if suggestion.method != "GET":
+        words += ["-X", suggestion.method]
+    if suggestion.redirects:
+        words.append("-i")
+    for name, value in suggestion.headers:
+        words += ["-H", f"{name}: {value}"]
+    return shlex.join([*words, suggestion.url])

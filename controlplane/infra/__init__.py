@@ -1,0 +1,22 @@
+"""The proxies: whether and how Envoys are run. See ``host.py`` for Envoys on this machine."""
+
+from __future__ import annotations
+
+from controlplane.infra.binary import find_envoy
+from controlplane.infra.bootstrap import XDS_CLUSTER, bootstrap, to_yaml
+from controlplane.infra.envoy import EnvoyState, EnvoyStatistics
+from controlplane.infra.errors import InfraError
+from controlplane.infra.host import HostInfra
+from controlplane.infra.listeners import ListenerKey
+
+__all__ = [
+    "XDS_CLUSTER",
+    "EnvoyState",
+    "EnvoyStatistics",
+    "HostInfra",
+    "InfraError",
+    "ListenerKey",
+    "bootstrap",
+    "find_envoy",
+    "to_yaml",
+]

@@ -1,0 +1,154 @@
+"""Private keys, by digest, beside the log: the log itself holds the digest only.
+
+A key is stored, durable, before the event that names its digest is appended, so a log never names what was not there. The
+folder and its files are readable by their owner alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Final, Protocol
+
+from controlplane.log.errors import LogError
+from controlplane.log.files import Files, OSFiles
+from controlplane.log.folder import SECRETS_NAME
+from controlplane.log.lines import TEMPORARY_SUFFIX
+
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+
+
+def digest_of(secret: bytes) -> str:
+    """SHA-256, in lower-case hexadecimal.
+
+    Not salted: a private key has so much entropy that nobody finds it by hashing guesses, and the digest must be the same in
+    every process, or the same key would be another xDS version. For passwords this would be wrong.
+    """
+    return sha256(secret).hexdigest()
+
+
+class Secrets(Protocol):
+    """A store of secrets by digest."""
+
+    def put(self, secret: bytes) -> str:
+        """Stores it; its digest. Durable when it returns."""
+
+    def get(self, digest: str) -> bytes | None:
+        """What `put` was given; None if it is not here."""
+
+    def drop_except(self, digests: Collection[str]) -> int:
+        """Forgets all others; how many that were."""
+
+
+class SecretStore:
+    """Secrets in the folder ``secrets`` of a log's folder: a file each, named by its digest."""
+
+    def __init__(self, log_path: Path | str, *, files: Files | None = None) -> None:
+        self.path = Path(log_path) / SECRETS_NAME
+        self._files = files or OSFiles()
+        try:
+            self._files.make_folder(self.path, 0o700)
+            for name in self._files.names(self.path):
+                if name.endswith(TEMPORARY_SUFFIX):
+                    self._files.remove(self.path / name)
+            # A name that a crash left unsynced would otherwise be taken for durable by `put`.
+            self._files.sync_folder(self.path)
+        except OSError as error:
+            raise LogError(f"the secret store cannot be written to: {error.strerror}", file=self.path) from error
+
+    def put(self, secret: bytes) -> str:
+        """Stores it; its digest. Durable when it returns.
+
+        Raises:
+            LogError: It could not be stored.
+        """
+        digest = digest_of(secret)
+        if self.get(digest) is not None:
+            return digest
+        path = self.path / digest
+        temporary = self.path / (digest + TEMPORARY_SUFFIX)
+        try:
+            file = self._files.create(temporary, 0o600)
+            try:
+                written = 0
+                while written < len(secret):
+                    written += file.write(secret[written:])
+                file.sync()
+            finally:
+                file.close()
+            self._files.rename(temporary, path)
+            self._files.sync_folder(self.path)
+        except OSError as error:
+            # Not left under its name either: if only the name is not durable yet, a later put would take it for stored.
+            for leftover in (temporary, path):
+                with suppress(OSError):
+                    self._files.remove(leftover)
+            raise LogError(f"the secret could not be stored: {error.strerror}", file=path) from error
+        return digest
+
+    def get(self, digest: str) -> bytes | None:
+        """What `put` was given; None if it is not here, or damaged: `put` then stores it anew.
+
+        Raises:
+            LogError: It cannot be read.
+            ValueError: ``digest`` is none.
+        """
+        _require_digest(digest)
+        path = self.path / digest
+        try:
+            with self._files.read(path) as file:
+                secret = file.read()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise LogError(f"the secret cannot be read: {error.strerror}", file=path) from error
+        return secret if digest_of(secret) == digest else None
+
+    def drop_except(self, digests: Collection[str]) -> int:
+        """Forgets all others; how many that were.
+
+        Raises:
+            LogError: One could not be removed.
+        """
+        kept = frozenset(digests)
+        dropped = 0
+        try:
+            for name in self._files.names(self.path):
+                if _DIGEST.fullmatch(name) and name not in kept:
+                    self._files.remove(self.path / name)
+                    dropped += 1
+            if dropped:
+                self._files.sync_folder(self.path)
+        except OSError as error:
+            raise LogError(f"a secret cannot be dropped: {error.strerror}", file=self.path) from error
+        return dropped
+
+
+class MemorySecretStore:
+    """Secrets that are gone with the process."""
+
+    def __init__(self) -> None:
+        self._secrets: dict[str, bytes] = {}
+
+    def put(self, secret: bytes) -> str:  # noqa: D102 (Secrets has it)
+        digest = digest_of(secret)
+        self._secrets[digest] = secret
+        return digest
+
+    def get(self, digest: str) -> bytes | None:  # noqa: D102
+        _require_digest(digest)
+        return self._secrets.get(digest)
+
+    def drop_except(self, digests: Collection[str]) -> int:  # noqa: D102
+        dropped = self._secrets.keys() - frozenset(digests)
+        for digest in dropped:
+            del self._secrets[digest]
+        return len(dropped)
+
+
+def _require_digest(digest: str) -> None:
+    if _DIGEST.fullmatch(digest) is None:
+        raise ValueError(f"a digest is 64 lower-case hexadecimal digits, got {digest!r}")

@@ -1,0 +1,1 @@
+"""Frozen rows: the events, the objects as decoded, and the intermediate rows between objects and Envoy."""

@@ -1,0 +1,34 @@
+"""IP addresses: which texts are some, and the one spelling that each has in a row."""
+
+from __future__ import annotations
+
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+
+import msgspec
+
+from controlplane.model.kubernetes import EndpointSlice
+
+
+def parse_address(text: str) -> IPv4Address | IPv6Address | None:
+    """The address, or None for what is none.
+
+    Neither zones (``fe80::1%eth0``) nor IPv4 addresses in IPv6 form (``::ffff:192.0.2.1``) are: Kubernetes takes neither.
+    """
+    try:
+        if ":" not in text:
+            return IPv4Address(text)
+        address = IPv6Address(text)
+    except AddressValueError:
+        return None
+    return None if address.scope_id or address.ipv4_mapped else address
+
+
+def normalise_addresses(slice_: EndpointSlice) -> EndpointSlice:
+    """The slice with one spelling for each IPv6 address (RFC 5952). IPv4 addresses have only one."""
+    if slice_.address_type != "IPv6":
+        return slice_
+    endpoints = tuple(
+        msgspec.structs.replace(endpoint, addresses=tuple(str(IPv6Address(text)) for text in endpoint.addresses))
+        for endpoint in slice_.endpoints
+    )
+    return msgspec.structs.replace(slice_, endpoints=endpoints)

@@ -1,0 +1,185 @@
+"""The certificate and the private key of a Secret: read, checked, and parted for good.
+
+The chain is public and goes on as text; the key goes on as bytes that nothing prints. Everything that is checked here is
+something that Envoy would reject later, and with it all that came in the same response.
+
+What is wrong is returned, never raised: an exception would carry the key in its context. No message quotes a value. Nothing here
+knows the time, so expired certificates pass.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from typing import Final, TypeAlias
+
+import msgspec
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from controlplane.model.references import FieldProblem
+
+CERTIFICATE: Final = "tls.crt"
+KEY: Final = "tls.key"
+"""The entries of a Secret's data; the paths of all problems here."""
+
+_SMALLEST_RSA: Final = 2048
+_CURVES: Final = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
+_PRIVATE_KEY_BLOCK: Final = re.compile(rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----")
+_CERTIFICATE_BLOCK: Final = re.compile(rb"-----BEGIN [A-Z0-9 ]*CERTIFICATE-----")
+_MAKE_A_KEY: Final = "use an RSA key of at least 2048 bits or an EC key on P-256, P-384 or P-521"
+
+SupportedKey: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+
+
+class PrivateKeys(Mapping[str, bytes]):
+    """Private keys (PKCS #8 PEM) by digest. Shows digests, whoever asks it to print itself."""
+
+    __slots__ = ("_keys",)
+
+    def __init__(self, keys: Mapping[str, bytes]) -> None:
+        self._keys = dict(keys)
+
+    def __getitem__(self, digest: str) -> bytes:
+        return self._keys[digest]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __repr__(self) -> str:
+        return f"<PrivateKeys {', '.join(sorted(self._keys)) or 'none'}>"
+
+    def __reduce__(self) -> str:
+        raise TypeError("private keys are not pickled")
+
+
+NO_KEYS: Final = PrivateKeys({})
+
+
+class TLSPair(msgspec.Struct, frozen=True):
+    """A certificate chain and the digest of its key."""
+
+    certificate_chain: str
+    """PEM, the leaf first, nothing but certificates."""
+    key_digest: str
+    pair_digest: str
+    keys: PrivateKeys
+    """The one key."""
+    warnings: tuple[FieldProblem, ...] = ()
+
+
+def parse_pair(certificate: bytes, key: bytes) -> TLSPair | tuple[FieldProblem, ...]:
+    """The pair, in one spelling whatever the spelling of what was given; or what is wrong with it.
+
+    Args:
+        certificate: PEM, the leaf first.
+        key: PEM, not encrypted.
+    """
+    chain = _parse_chain(certificate)
+    private = _parse_key(key)
+    if isinstance(chain, FieldProblem) or isinstance(private, FieldProblem):
+        return tuple(problem for problem in (chain, private) if isinstance(problem, FieldProblem))
+    if problem := _mismatch(chain, private):
+        return (problem,)
+    text = "".join(certificate.public_bytes(Encoding.PEM).decode("ascii") for certificate in chain)
+    secret = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    key_digest = _digest(secret)
+    return TLSPair(
+        certificate_chain=text,
+        key_digest=key_digest,
+        pair_digest=_digest(f"{text}{key_digest}".encode("ascii")),
+        keys=PrivateKeys({key_digest: secret}),
+        warnings=tuple(_warnings(certificate)),
+    )
+
+
+def _warnings(certificate: bytes) -> Iterator[FieldProblem]:
+    if _PRIVATE_KEY_BLOCK.search(certificate):
+        problem = "holds a private key beside the certificates, which was dropped"
+        yield FieldProblem(CERTIFICATE, problem, "put nothing but certificates there: they are public")
+
+
+def _parse_chain(pem: bytes) -> list[x509.Certificate] | FieldProblem:
+    if not pem.strip():
+        return FieldProblem(CERTIFICATE, "empty", "put the certificate chain there, as PEM, the leaf first")
+    if not _CERTIFICATE_BLOCK.search(pem):
+        remedy = "put the certificate chain there, as PEM, the leaf first"
+        if _PRIVATE_KEY_BLOCK.search(pem):
+            remedy = "swap tls.crt and tls.key"
+        return FieldProblem(CERTIFICATE, "no PEM certificate is in it", remedy)
+    try:
+        chain = x509.load_pem_x509_certificates(pem)
+        for certificate in chain:
+            certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        remedy = "write the chain anew; `openssl x509 -noout -text` tells where a certificate is damaged"
+        return FieldProblem(CERTIFICATE, "a certificate in it cannot be read", remedy)
+    return chain
+
+
+def _parse_key(pem: bytes) -> SupportedKey | FieldProblem:
+    if not pem.strip():
+        return FieldProblem(KEY, "empty", "put the leaf's private key there, as PEM")
+    if not _PRIVATE_KEY_BLOCK.search(pem):
+        remedy = "put the leaf's private key there, as PEM"
+        if _CERTIFICATE_BLOCK.search(pem):
+            remedy = "swap tls.crt and tls.key"
+        return FieldProblem(KEY, "no PEM private key is in it", remedy)
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except TypeError:
+        return FieldProblem(KEY, "the private key is encrypted", "decrypt it, as with `openssl pkey -in tls.key`")
+    except UnsupportedAlgorithm:
+        return FieldProblem(KEY, "a private key of a kind that Envoy does not take", _MAKE_A_KEY)
+    except ValueError:
+        remedy = "write it anew; `openssl pkey -noout -check` tells whether a key is damaged"
+        return FieldProblem(KEY, "the private key cannot be read", remedy)
+    return _supported(key)
+
+
+def _supported(key: PrivateKeyTypes) -> SupportedKey | FieldProblem:
+    match key:
+        case rsa.RSAPrivateKey():
+            if key.key_size >= _SMALLEST_RSA:
+                return key
+            return FieldProblem(KEY, f"an RSA key of {key.key_size} bits, which Envoy does not take", _MAKE_A_KEY)
+        case ec.EllipticCurvePrivateKey():
+            if isinstance(key.curve, _CURVES):
+                return key
+            return FieldProblem(KEY, f"an EC key on {key.curve.name}, which Envoy does not take", _MAKE_A_KEY)
+    return FieldProblem(KEY, "a private key of a kind that Envoy does not take", _MAKE_A_KEY)
+
+
+def _mismatch(chain: list[x509.Certificate], key: SupportedKey) -> FieldProblem | None:
+    public = _public_info(key.public_key())
+    fitting = [
+        position for position, certificate in enumerate(chain) if _public_info(certificate.public_key()) == public
+    ]
+    if fitting[:1] == [0]:
+        return None
+    if fitting:
+        problem = f"the private key belongs to certificate {fitting[0] + 1} of {len(chain)}, not to the first"
+        return FieldProblem(CERTIFICATE, problem, "put the leaf first")
+    problem = "the private key does not belong to the first certificate of tls.crt"
+    return FieldProblem(KEY, problem, "put the key there that the certificate was made for")
+
+
+def _public_info(key: PublicKeyTypes) -> bytes:
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _digest(data: bytes) -> str:
+    return f"sha256:{sha256(data).hexdigest()}"

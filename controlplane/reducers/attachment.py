@@ -1,0 +1,179 @@
+"""Which route hangs on which listener, and which hostnames it serves there.
+
+Sources: Gateway API v1, CommonRouteSpec.ParentRefs, AllowedRoutes, HTTPRouteSpec.Hostnames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, assert_never
+
+from controlplane.krt import Collection, Count, Fetch, Graph, Group, Operator, Requirement, Selector
+from controlplane.model.conditions import Condition, ConditionType, Reason
+from controlplane.model.http_route import HTTPRoute, ParentReference
+from controlplane.model.ir import (
+    AttachedListener,
+    HostRoute,
+    Listener,
+    ListenerRoute,
+    RouteAttachment,
+    RouteParent,
+)
+from controlplane.model.kubernetes import LabelSelector
+from controlplane.reducers.base import Base
+from controlplane.reducers.gateways import GATEWAY_GROUP, Gateways
+from controlplane.reducers.hostnames import ANY, intersect_hostnames, most_specific
+
+_NAMESPACE_NAME_LABEL: Final = "kubernetes.io/metadata.name"
+
+
+@dataclass(frozen=True)
+class Attachments:
+    """Routes and listeners brought together."""
+
+    routes: Collection[RouteAttachment]
+    counts: Collection[Count]
+    """Routes a listener, by (gateway, listener name)."""
+    hosts: Collection[Group[HostRoute]]
+    """Routes a hostname, by (gateway, route configuration, hostname)."""
+
+
+def to_selector(selector: LabelSelector) -> Selector:
+    """Kubernetes' label selector as the engine matches it."""
+    expressions = tuple(Requirement(e.key, Operator(e.operator), e.values) for e in selector.match_expressions)
+    return Selector(tuple(sorted(selector.match_labels.items())), expressions)
+
+
+def allows_namespace(listener: Listener, gateway_namespace: str, namespace: str, labels: Mapping[str, str]) -> bool:
+    """Whether a listener takes routes from a namespace with these labels."""
+    namespaces = listener.allowed.namespaces
+    match namespaces.from_:
+        case "All":
+            return True
+        case "Selector":
+            # A selector is required by the API; without one nothing is selected, rather than everything.
+            return namespaces.selector is not None and to_selector(namespaces.selector).match(
+                {**labels, _NAMESPACE_NAME_LABEL: namespace}
+            )
+        case "Same":
+            return namespace == gateway_namespace
+        case unknown:
+            assert_never(unknown)
+
+
+def own_hostnames(listener: Listener, hostnames: tuple[str, ...], siblings: tuple[Listener, ...]) -> tuple[str, ...]:
+    """The part of a route's hostnames for which ``listener`` is the most specific one on its port.
+
+    A request belongs to the most specific matching listener and to no other, so what a narrower sibling covers as a whole is
+    not this listener's.
+    """
+    candidates = [
+        s.hostname for s in siblings if s.valid and (s.port, s.protocol) == (listener.port, listener.protocol)
+    ]
+    return tuple(name for name in hostnames if most_specific(name, candidates) in (listener.hostname, None))
+
+
+def _accept(
+    matching: list[Listener], allowed: list[Listener], attached: list[AttachedListener], ref: ParentReference
+) -> Condition:
+    if attached:
+        return Condition(ConditionType.ACCEPTED, True, Reason.ACCEPTED)
+    if not matching:
+        wanted = [f"sectionName {ref.section_name!r}"] * bool(ref.section_name) + [f"port {ref.port}"] * bool(ref.port)
+        message = f"parentRefs: Gateway {ref.name} has no listener with {' and '.join(wanted) or 'any name'}; name one that it has"
+        return Condition(ConditionType.ACCEPTED, False, Reason.NO_MATCHING_PARENT, message)
+    if not allowed:
+        names = ", ".join(listener.name for listener in matching)
+        message = f"listeners {names} of Gateway {ref.name} do not allow this route; see their allowedRoutes"
+        return Condition(ConditionType.ACCEPTED, False, Reason.NOT_ALLOWED_BY_LISTENERS, message)
+    hostnames = ", ".join(sorted({listener.hostname for listener in allowed}))
+    message = f"hostnames: none is served by a listener of Gateway {ref.name}; its hostnames are {hostnames}"
+    return Condition(ConditionType.ACCEPTED, False, Reason.NO_MATCHING_LISTENER_HOSTNAME, message)
+
+
+def attach_parent(
+    route: HTTPRoute, ref: ParentReference, gateway: str, listeners: tuple[Listener, ...], labels: Mapping[str, str]
+) -> RouteParent:
+    """One parentRef against the listeners of its gateway."""
+    gateway_namespace = gateway.partition("/")[0]
+    matching = [
+        listener
+        for listener in listeners
+        if (not ref.section_name or listener.name == ref.section_name) and (not ref.port or listener.port == ref.port)
+    ]
+    allowed = [
+        listener
+        for listener in matching
+        if any((k.group, k.kind) == (GATEWAY_GROUP, "HTTPRoute") for k in listener.kinds)
+        and allows_namespace(listener, gateway_namespace, route.metadata.namespace, labels)
+    ]
+    attached = []
+    for listener in allowed:
+        hostnames = intersect_hostnames(listener.hostname, route.spec.hostnames)
+        if hostnames:
+            served = own_hostnames(listener, hostnames, listeners) if listener.valid else ()
+            attached.append(
+                AttachedListener(listener.name, listener.port, listener.protocol, listener.route_configuration, served)
+            )
+    return RouteParent(ref, gateway, tuple(attached), _accept(matching, allowed, attached, ref))
+
+
+def count_for_listeners(attachment: RouteAttachment, fetch: Fetch) -> Iterator[ListenerRoute]:
+    """The listeners that a route counts for, each once, however many parentRefs lead there."""
+    keys = {(p.gateway, listener.name) for p in attachment.parents for listener in p.listeners}
+    for gateway, name in sorted(keys):
+        yield ListenerRoute((gateway, name, attachment.key))
+
+
+def spread_over_hosts(attachment: RouteAttachment, fetch: Fetch) -> Iterator[HostRoute]:
+    """The virtual hosts that a route has a part in, each once."""
+    keys = {
+        (parent.gateway, listener.route_configuration, hostname)
+        for parent in attachment.parents
+        for listener in parent.listeners
+        for hostname in listener.hostnames
+    }
+    for gateway, route_configuration, hostname in sorted(keys):
+        yield HostRoute((gateway, route_configuration, hostname, attachment.key))
+
+
+def claim_host(listener: Listener, fetch: Fetch) -> HostRoute | None:
+    """A plain HTTP listener's own hostname, so that what it has no route for is 404 and not a wider listener's."""
+    if listener.protocol != "HTTP" or listener.hostname == ANY or not listener.valid:
+        return None
+    return HostRoute((listener.gateway, listener.route_configuration, listener.hostname, ""))
+
+
+def declare_attachments(graph: Graph, base: Base, gateways: Gateways) -> Attachments:
+    """Declare the attachments."""
+
+    def attach_route(route: HTTPRoute, fetch: Fetch) -> RouteAttachment | None:
+        parents = []
+        for ref in route.spec.parent_refs:
+            if (ref.group, ref.kind) != (GATEWAY_GROUP, "Gateway"):
+                continue
+            gateway = f"{ref.namespace or route.metadata.namespace}/{ref.name}"
+            if not fetch.exists(gateways.owned, gateway):
+                continue
+            listeners = fetch.by(gateways.by_gateway, gateway)
+            selects = any(listener.allowed.namespaces.from_ == "Selector" for listener in listeners)
+            namespace = route.metadata.namespace
+            labels = fetch(base.namespaces, namespace, view=lambda n: n.metadata.labels) if selects else None
+            parents.append(attach_parent(route, ref, gateway, listeners, labels or {}))
+        return RouteAttachment(route.key, tuple(parents)) if parents else None
+
+    routes = graph.map(
+        "route_attachments",
+        RouteAttachment,
+        base.http_routes,
+        attach_route,
+        reads=(base.namespaces, gateways.owned, gateways.by_gateway),
+    )
+    listener_routes = graph.map("listener_routes", ListenerRoute, routes, count_for_listeners)
+    counts = graph.count("attached_routes", listener_routes, by=lambda row: row.key[:2])
+    host_routes = graph.map("host_routes", HostRoute, routes, spread_over_hosts)
+    claims = graph.map("host_claims", HostRoute, gateways.listeners, claim_host)
+    members = graph.union("host_members", HostRoute, (host_routes, claims))
+    hosts = graph.group("hosts", members, by=lambda row: row.key[:3])
+    return Attachments(routes, counts, hosts)

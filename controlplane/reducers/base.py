@@ -1,0 +1,288 @@
+"""The base collections and the fold: the only place where events become rows.
+
+Every other collection is derived. Nothing here decides anything about gateways; an event is laid down as what it says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+import msgspec
+
+from controlplane.krt import Graph, Source, Transaction
+from controlplane.model.events import (
+    AnyEvent,
+    ControlPlaneStarted,
+    ListenerFailed,
+    ListenerRecovered,
+    ObjectAccepted,
+    ObjectApplied,
+    ObjectDeleted,
+    ObjectRejected,
+    ProxyAcknowledged,
+    ProxyConnected,
+    ProxyDisconnected,
+    ProxyRejected,
+    Settings,
+    SourceAvailable,
+    SourceSynced,
+    SourceUnavailable,
+)
+from controlplane.model.gateway import Gateway, GatewayClass, ReferenceGrant
+from controlplane.model.http_route import HTTPRoute
+from controlplane.model.ir import ObjectReport
+from controlplane.model.kubernetes import EndpointSlice, Namespace, Secret, Service
+from controlplane.model.objects import KINDS, KubernetesObject
+from controlplane.model.references import ObjectReference
+
+
+class CurrentSettings(msgspec.Struct, frozen=True):
+    """The settings of this incarnation; one row."""
+
+    key: str
+    settings: Settings
+    version: str
+
+
+class SourceKind(msgspec.Struct, frozen=True):
+    """A kind that a source has promised, and whether its first list is in."""
+
+    key: tuple[str, str]
+    """Kind, source."""
+    synced: bool
+
+
+class SourcePart(msgspec.Struct, frozen=True):
+    """A part of a source that is lost or wrong."""
+
+    key: tuple[str, str]
+    """Source, part."""
+    reason: str
+
+
+class ListenerFailure(msgspec.Struct, frozen=True):
+    """An address and port that the proxy of a gateway cannot bind."""
+
+    key: tuple[str, str, int]
+    """Gateway, address, port."""
+    reason: str
+
+
+class Proxy(msgspec.Struct, frozen=True):
+    """An Envoy with a stream open."""
+
+    key: str
+    node: str
+    gateway: str
+    locality: str
+    peer: str
+    acknowledged: int = 0
+    """Everything that it was sent for the log up to this seq is acknowledged."""
+
+
+class ProxyRejection(msgspec.Struct, frozen=True):
+    """The last rejection of a type by a proxy."""
+
+    key: tuple[str, str]
+    """Proxy, type URL."""
+    gateway: str
+    names: tuple[str, ...]
+    message: str
+
+
+@dataclass(frozen=True)
+class Base:
+    """Every source of the graph."""
+
+    settings: Source[CurrentSettings]
+    reports: Source[ObjectReport]
+    source_kinds: Source[SourceKind]
+    source_parts: Source[SourcePart]
+    listener_failures: Source[ListenerFailure]
+    proxies: Source[Proxy]
+    proxy_rejections: Source[ProxyRejection]
+    gateway_classes: Source[GatewayClass]
+    gateways: Source[Gateway]
+    http_routes: Source[HTTPRoute]
+    reference_grants: Source[ReferenceGrant]
+    services: Source[Service]
+    endpoint_slices: Source[EndpointSlice]
+    secrets: Source[Secret]
+    namespaces: Source[Namespace]
+
+    def of_kind(self, kind: str) -> Source[Any]:
+        """The collection that objects of a kind lie in."""
+        source: Source[Any] = getattr(self, _COLLECTION_OF_KIND[kind])
+        return source
+
+
+_COLLECTION_OF_KIND: Mapping[str, str] = {
+    "GatewayClass": "gateway_classes",
+    "Gateway": "gateways",
+    "HTTPRoute": "http_routes",
+    "ReferenceGrant": "reference_grants",
+    "Service": "services",
+    "EndpointSlice": "endpoint_slices",
+    "Secret": "secrets",
+    "Namespace": "namespaces",
+}
+
+
+def declare_base(graph: Graph) -> Base:
+    """Declare every source."""
+    base = Base(
+        settings=graph.source("settings", CurrentSettings),
+        reports=graph.source("reports", ObjectReport),
+        source_kinds=graph.source("source_kinds", SourceKind),
+        source_parts=graph.source("source_parts", SourcePart),
+        listener_failures=graph.source("listener_failures", ListenerFailure),
+        proxies=graph.source("proxies", Proxy),
+        proxy_rejections=graph.source("proxy_rejections", ProxyRejection),
+        gateway_classes=graph.source("gateway_classes", GatewayClass),
+        gateways=graph.source("gateways", Gateway),
+        http_routes=graph.source("http_routes", HTTPRoute),
+        reference_grants=graph.source("reference_grants", ReferenceGrant),
+        services=graph.source("services", Service),
+        endpoint_slices=graph.source("endpoint_slices", EndpointSlice),
+        secrets=graph.source("secrets", Secret),
+        namespaces=graph.source("namespaces", Namespace),
+    )
+    assert set(_COLLECTION_OF_KIND) == set(KINDS)
+    return base
+
+
+class Fold:
+    """Events into base rows.
+
+    Rows that are history (a rejected object's last good form, what a source that is gone has left) are history here: they are
+    what the log says, and checkpoints carry them.
+    """
+
+    def __init__(self, base: Base) -> None:
+        self._base = base
+
+    def apply(self, tx: Transaction, source: str, first_seq: int, events: Iterable[AnyEvent]) -> None:
+        """Lay the events of one transaction into ``tx``, in order."""
+        for seq, event in enumerate(events, first_seq):
+            self._apply_one(tx, source, seq, event)
+
+    def _apply_one(self, tx: Transaction, source: str, seq: int, event: AnyEvent) -> None:
+        base = self._base
+        match event:
+            case ObjectApplied():
+                self._apply_object(tx, source, seq, event)
+            case ObjectDeleted(reference):
+                tx.delete(base.of_kind(reference.kind), reference.key)
+                tx.delete(base.reports, str(reference))
+            case ObjectRejected(reference, errors, origin):
+                old = tx.get(base.reports, str(reference)) or ObjectReport(str(reference), source, seq, present=False)
+                tx.put(base.reports, msgspec.structs.replace(old, source=source, seq=seq, errors=errors, origin=origin))
+            case ObjectAccepted(reference):
+                report = tx.get(base.reports, str(reference))
+                if report is not None:
+                    tx.put(base.reports, msgspec.structs.replace(report, seq=seq, errors=()))
+            case ControlPlaneStarted():
+                self._start(tx, event)
+            case SourceSynced(kinds):
+                for kind in kinds:
+                    tx.put(base.source_kinds, SourceKind((kind, source), synced=True))
+                self._mark_synced(tx)
+            case SourceUnavailable(part, reason):
+                tx.put(base.source_parts, SourcePart((source, part), reason))
+            case SourceAvailable(part):
+                tx.delete(base.source_parts, (source, part))
+            case ListenerFailed(gateway, address, port, reason):
+                tx.put(base.listener_failures, ListenerFailure((gateway, address, port), reason))
+            case ListenerRecovered(gateway, address, port):
+                tx.delete(base.listener_failures, (gateway, address, port))
+            case ProxyConnected(proxy, node, gateway, locality, peer):
+                tx.put(base.proxies, Proxy(proxy, node, gateway, locality, peer))
+            case ProxyAcknowledged(proxy, acknowledged):
+                known = tx.get(base.proxies, proxy)
+                if known is not None:
+                    tx.put(base.proxies, msgspec.structs.replace(known, acknowledged=acknowledged))
+            case ProxyRejected(proxy, gateway, type_url, names, message):
+                tx.put(base.proxy_rejections, ProxyRejection((proxy, type_url), gateway, names, message))
+            case ProxyDisconnected(proxy):
+                tx.delete(base.proxies, proxy)
+                for rejection in tx.rows(base.proxy_rejections):
+                    if rejection.key[0] == proxy:
+                        tx.delete(base.proxy_rejections, rejection.key)
+            case _:
+                assert_never(event)
+
+    def _apply_object(self, tx: Transaction, source: str, seq: int, event: ObjectApplied) -> None:
+        obj: KubernetesObject = event.object
+        tx.put(self._base.of_kind(obj.kind), obj)
+        tx.put(
+            self._base.reports,
+            ObjectReport(
+                key=f"{obj.kind} {obj.key}",
+                source=source,
+                seq=seq,
+                origin=event.origin,
+                resource_version=event.resource_version,
+                generation=obj.metadata.generation,
+                warnings=event.warnings,
+                unsupported=event.unsupported,
+            ),
+        )
+
+    def _start(self, tx: Transaction, event: ControlPlaneStarted) -> None:
+        """A new incarnation: nothing synced, nobody connected, nothing failed; objects of sources that are no more go."""
+        base = self._base
+        tx.put(base.settings, CurrentSettings("settings", event.settings, event.version))
+        of_one_incarnation: tuple[Source[Any], ...] = (
+            base.source_kinds,
+            base.source_parts,
+            base.listener_failures,
+            base.proxies,
+            base.proxy_rejections,
+        )
+        for collection in of_one_incarnation:
+            for row in tx.rows(collection):
+                tx.delete(collection, row.key)
+        for report in tx.rows(base.reports):
+            if report.source not in event.sources:
+                kind, _, key = report.key.partition(" ")
+                tx.delete(base.of_kind(kind), key)
+                tx.delete(base.reports, report.key)
+        for source, kinds in event.sources.items():
+            for kind in kinds:
+                tx.put(base.source_kinds, SourceKind((kind, source), synced=False))
+        for collection in (base.settings, base.reports, *of_one_incarnation):
+            tx.mark_synced(collection)
+        for kind in KINDS:
+            tx.mark_unsynced(base.of_kind(kind))
+        self._mark_synced(tx)
+
+    def _mark_synced(self, tx: Transaction) -> None:
+        waiting = {row.key[0] for row in tx.rows(self._base.source_kinds) if not row.synced}
+        for kind in KINDS:
+            if kind not in waiting:
+                tx.mark_synced(self._base.of_kind(kind))
+
+
+def known_objects(base: Base, source: str) -> dict[ObjectReference, KubernetesObject]:
+    """The objects that the log says a source has given; what the source must take back if it does not find them again."""
+    known: dict[ObjectReference, KubernetesObject] = {}
+    for report in base.reports.rows():
+        kind, _, key = report.key.partition(" ")
+        row = base.of_kind(kind).get(key) if report.source == source else None
+        if row is not None:
+            namespace, _, name = key.rpartition("/")
+            known[ObjectReference(kind, namespace, name)] = row
+    return known
+
+
+def known_rejections(base: Base, source: str) -> frozenset[ObjectReference]:
+    """The objects whose newest form the log says is wrong."""
+    found = set()
+    for report in base.reports.rows():
+        if report.source == source and report.errors:
+            kind, _, key = report.key.partition(" ")
+            namespace, _, name = key.rpartition("/")
+            found.add(ObjectReference(kind, namespace, name))
+    return frozenset(found)

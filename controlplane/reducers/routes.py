@@ -1,0 +1,221 @@
+"""HTTPRoutes with every reference resolved: what can be served, and why the rest cannot.
+
+A reference is resolved by reading, wherever it hides (a rule's backends, its mirrors), so no change of a target is ever
+missed. Sources: Gateway API v1, HTTPRouteRule, HTTPBackendRef, HTTPRouteFilter, ReferenceGrant.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from controlplane.krt import Collection, Fetch, Graph
+from controlplane.model.conditions import Condition, ConditionType, Reason
+from controlplane.model.http_route import (
+    BackendObjectReference,
+    HTTPBackendRef,
+    HTTPHeaderFilter,
+    HTTPRequestMirrorFilter,
+    HTTPRoute,
+    HTTPRouteFilter,
+    HTTPRouteRule,
+)
+from controlplane.model.ir import BackendTarget, MirrorTarget, ResolvedRoute, RouteRule
+from controlplane.reducers.attachment import Attachments
+from controlplane.reducers.backends import Backends
+from controlplane.reducers.base import Base
+from controlplane.reducers.gateways import GATEWAY_GROUP
+from controlplane.reducers.grants import Grants
+
+_DURATION: Final = re.compile(r"(\d+)(h|ms|m|s)")
+_UNIT_MS: Final = {"h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
+_MILLION: Final = 1_000_000
+
+
+def duration_ms(duration: str) -> int:
+    """Milliseconds of a Gateway API duration (GEP-2257), which is at most four numbers with units."""
+    return sum(int(number) * _UNIT_MS[unit] for number, unit in _DURATION.findall(duration))
+
+
+def effective_timeout_ms(rule: HTTPRouteRule) -> int | None:
+    """The time that a request may take, in milliseconds; 0 without limit; None where the rule does not say.
+
+    There are no retries, so the one attempt at a backend and the request as a whole end with the shorter of the two.
+    """
+    if rule.timeouts is None:
+        return None
+    given = [duration_ms(d) for d in (rule.timeouts.request, rule.timeouts.backend_request) if d is not None]
+    limited = [d for d in given if d]
+    return min(limited) if limited else (0 if given else None)
+
+
+def mirror_share(mirror: HTTPRequestMirrorFilter) -> int:
+    """Requests out of a million that are copied."""
+    if mirror.percent is not None:
+        return mirror.percent * _MILLION // 100
+    if mirror.fraction is not None:
+        return mirror.fraction.numerator * _MILLION // mirror.fraction.denominator
+    return _MILLION
+
+
+@dataclass
+class _Findings:
+    """What is wrong with a route, as it is found."""
+
+    unresolved: list[Condition] = field(default_factory=list)
+    invalid: list[Condition] = field(default_factory=list)
+
+    def unresolve(self, reason: Reason, message: str) -> None:
+        self.unresolved.append(Condition(ConditionType.RESOLVED_REFS, False, reason, message))
+
+    def invalidate(self, reason: Reason, message: str) -> None:
+        self.invalid.append(Condition(ConditionType.ACCEPTED, False, reason, message))
+
+
+class _Resolver:
+    """Resolves the rules of one route, in one run."""
+
+    def __init__(self, route: HTTPRoute, fetch: Fetch, base: Base, backends: Backends, grants: Grants) -> None:
+        self._namespace = route.metadata.namespace
+        self._fetch = fetch
+        self._base = base
+        self._backends = backends
+        self._grants = grants
+        self.findings = _Findings()
+
+    def resolve_cluster(self, reference: BackendObjectReference, path: str) -> str:
+        """The cluster that a reference names; empty, with a finding, if it does not resolve."""
+        namespace = reference.namespace or self._namespace
+        named = f"{reference.kind} {namespace}/{reference.name}"
+        if (reference.group, reference.kind) != ("", "Service"):
+            text = f"{path}: {reference.group or 'core'}/{reference.kind} is not supported as a backend; use a Service"
+            self.findings.unresolve(Reason.INVALID_KIND, text)
+            return ""
+        permitted = self._grants.permit(
+            self._fetch,
+            kind=f"{GATEWAY_GROUP}/HTTPRoute",
+            namespace=self._namespace,
+            to_kind="/Service",
+            to_namespace=namespace,
+            to_name=reference.name,
+        )
+        if not permitted:
+            text = (
+                f"{path}: {named} may not be used from namespace {self._namespace}; add a ReferenceGrant in {namespace}"
+            )
+            self.findings.unresolve(Reason.REF_NOT_PERMITTED, text)
+            return ""
+        key = f"{namespace}/{reference.name}"
+        cluster = self._fetch(self._backends.backends, ("Service", key, reference.port), view=lambda b: b.cluster)
+        if cluster is not None:
+            return cluster
+        spec = self._fetch(self._base.services, key, view=lambda s: (s.spec.type, s.spec.ports))
+        if spec is None:
+            self.findings.unresolve(
+                Reason.BACKEND_NOT_FOUND, f"{path}: {named} does not exist; create it or name another"
+            )
+        elif spec[0] == "ExternalName":
+            text = f"{path}: {named} is of type ExternalName, which no route may lead to; use one with endpoints"
+            self.findings.unresolve(Reason.INVALID_KIND, text)
+        else:
+            ports = ", ".join(str(port.port) for port in spec[1] if port.protocol == "TCP") or "none"
+            text = f"{path}: {named} has no TCP port {reference.port}; its ports are {ports}"
+            self.findings.unresolve(Reason.BACKEND_NOT_FOUND, text)
+        return ""
+
+    def resolve_backend(self, reference: HTTPBackendRef, path: str) -> BackendTarget:
+        """One share of a rule."""
+        target = BackendTarget(self.resolve_cluster(reference, path), reference.weight)
+        for i, item in enumerate(reference.filters):
+            match item.type:
+                case "RequestHeaderModifier":
+                    hostname, headers = self._split_host(item.request_header_modifier, f"{path}.filters[{i}]")
+                    target = msgspec.structs.replace(
+                        target, request_headers=headers, rewrite_hostname=hostname or target.rewrite_hostname
+                    )
+                case "ResponseHeaderModifier":
+                    target = msgspec.structs.replace(target, response_headers=item.response_header_modifier)
+                case "URLRewrite" if item.url_rewrite is not None and item.url_rewrite.path is None:
+                    target = msgspec.structs.replace(target, rewrite_hostname=item.url_rewrite.hostname or "")
+                case _:
+                    self._unsupported(item, f"{path}.filters[{i}]", "move it to the rule's own filters")
+                    target = msgspec.structs.replace(target, cluster="")
+        return target
+
+    def resolve_rule(self, rule: HTTPRouteRule, index: int) -> RouteRule:
+        """One rule. With an unsupported filter it fails as a whole: a filter is never skipped."""
+        path = f"rules[{index}]"
+        invalid_before = len(self.findings.invalid)
+        made = RouteRule(index=index, matches=rule.matches, timeout_ms=effective_timeout_ms(rule))
+        mirrors: list[MirrorTarget] = []
+        for i, item in enumerate(rule.filters):
+            where = f"{path}.filters[{i}]"
+            match item.type:
+                case "RequestHeaderModifier":
+                    hostname, headers = self._split_host(item.request_header_modifier, where)
+                    made = msgspec.structs.replace(made, request_headers=headers, rewrite_hostname=hostname)
+                case "ResponseHeaderModifier":
+                    made = msgspec.structs.replace(made, response_headers=item.response_header_modifier)
+                case "RequestRedirect":
+                    made = msgspec.structs.replace(made, redirect=item.request_redirect)
+                case "URLRewrite":
+                    made = msgspec.structs.replace(made, rewrite=item.url_rewrite)
+                case "RequestMirror" if item.request_mirror is not None:
+                    reference = item.request_mirror.backend_ref
+                    cluster = self.resolve_cluster(reference, f"{where}.requestMirror.backendRef")
+                    if cluster:
+                        mirrors.append(MirrorTarget(cluster, mirror_share(item.request_mirror)))
+                case _:
+                    self._unsupported(item, where, "remove it")
+        targets = tuple(
+            self.resolve_backend(reference, f"{path}.backendRefs[{i}]") for i, reference in enumerate(rule.backend_refs)
+        )
+        failed = self.findings.invalid[invalid_before:]
+        return msgspec.structs.replace(
+            made, mirrors=tuple(mirrors), backends=targets, failure="; ".join(c.message for c in failed)
+        )
+
+    def _split_host(self, headers: HTTPHeaderFilter | None, path: str) -> tuple[str, HTTPHeaderFilter | None]:
+        """Setting ``Host`` is rewriting the hostname to Envoy; adding or removing it has no meaning."""
+        if headers is None:
+            return "", None
+        if any(h.name.lower() == "host" for h in headers.add) or any(name.lower() == "host" for name in headers.remove):
+            text = f"{path}: the Host header can be set, not added or removed; use set, or a URLRewrite with hostname"
+            self.findings.invalidate(Reason.UNSUPPORTED_VALUE, text)
+        hostname = next((h.value for h in headers.set if h.name.lower() == "host"), "")
+        kept = tuple(h for h in headers.set if h.name.lower() != "host")
+        return hostname, msgspec.structs.replace(headers, set=kept)
+
+    def _unsupported(self, item: HTTPRouteFilter, path: str, remedy: str) -> None:
+        text = f"{path}: filter {item.type} is not supported here; {remedy}"
+        self.findings.invalidate(Reason.UNSUPPORTED_VALUE, text)
+
+
+def declare_routes(
+    graph: Graph, base: Base, attachments: Attachments, backends: Backends, grants: Grants
+) -> Collection[ResolvedRoute]:
+    """Declare the routes with their references resolved. Routes without a parent of ours cost nothing here."""
+
+    def resolve_route(route: HTTPRoute, fetch: Fetch) -> ResolvedRoute | None:
+        if not fetch.exists(attachments.routes, route.key):
+            return None
+        resolver = _Resolver(route, fetch, base, backends, grants)
+        rules = tuple(resolver.resolve_rule(rule, index) for index, rule in enumerate(route.spec.rules))
+        return ResolvedRoute(
+            key=route.key,
+            created=route.metadata.creation_timestamp or "",
+            rules=rules,
+            unresolved=tuple(resolver.findings.unresolved),
+            invalid=tuple(resolver.findings.invalid),
+        )
+
+    return graph.map(
+        "resolved_routes",
+        ResolvedRoute,
+        base.http_routes,
+        resolve_route,
+        reads=(attachments.routes, base.services, backends.backends, grants.by_pair),
+    )

@@ -1,0 +1,1 @@
+"""One process wired together: settings, log, graph, servers, readiness, metrics, shutdown."""

@@ -1,0 +1,141 @@
+"""The one way in: events to the log, the log's transactions into the graph, commits to whoever listens.
+
+Live and in a replay the same code folds the same transactions; nothing else may change a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from time import perf_counter
+
+import anyio
+import anyio.lowlevel
+import structlog
+
+from controlplane.krt import Commit, Graph
+from controlplane.log import Checkpoint, FromSegment, Log, Transaction, read_log
+from controlplane.model.codec import EventCodec
+from controlplane.model.events import SCHEMA_VERSION, AnyEvent
+from controlplane.reducers import Fold, declare_state
+from controlplane.runtime.checkpoint import decode_checkpoint, encode_checkpoint
+from controlplane.translate import declare_translation
+
+Subscriber = Callable[[Commit], None]
+
+_log = structlog.get_logger(__name__)
+
+
+class State:
+    """The graph and its fold: rows, resources and statuses at one seq."""
+
+    def __init__(self) -> None:
+        self.graph = Graph(clock=perf_counter)
+        self.rows = declare_state(self.graph)
+        self.translation = declare_translation(self.graph, self.rows)
+        self._fold = Fold(self.rows.base)
+        self.seq = 0
+        self.time = ""
+        """Of the last transaction."""
+
+    def apply(self, transaction: Transaction[AnyEvent]) -> Commit:
+        """Fold one transaction, all at once."""
+        tx = self.graph.begin(transaction.seq)
+        self._fold.apply(tx, transaction.source, transaction.first_seq, transaction.events)
+        commit = tx.commit()
+        self._advance(transaction)
+        return commit
+
+    async def apply_in_steps(self, transaction: Transaction[AnyEvent], budget: float = 0.02) -> Commit:
+        """Fold one transaction and give the event loop its turn every ``budget`` seconds; readers see the state before it."""
+        tx = self.graph.begin(transaction.seq)
+        self._fold.apply(tx, transaction.source, transaction.first_seq, transaction.events)
+        for _ in tx.steps(budget=budget, clock=perf_counter):
+            await anyio.lowlevel.checkpoint()
+        self._advance(transaction)
+        return tx.result
+
+    def _advance(self, transaction: Transaction[AnyEvent]) -> None:
+        self.seq, self.time = transaction.seq, transaction.time
+
+    def checkpoint(self) -> bytes:
+        """The state as the log keeps it at the start of a segment."""
+        return encode_checkpoint(self.graph)
+
+    def restore(self, data: bytes) -> None:
+        """Take up a checkpoint; empty is the state before the first event."""
+        restored = decode_checkpoint(self.graph, data)
+        if restored is not None:
+            self.seq = self.graph.restore(restored).seq
+
+    def take(self, items: Iterable[Checkpoint | Transaction[AnyEvent]], listen: Subscriber | None = None) -> None:
+        """Fold what a log holds."""
+        for item in items:
+            if isinstance(item, Checkpoint):
+                self.restore(item.data)
+                continue
+            commit = self.apply(item)
+            if listen is not None:
+                listen(commit)
+
+
+def replay(path: Path, until: int | None = None, listen: Subscriber | None = None) -> State:
+    """The state that a log gives.
+
+    Args:
+        path: The log's folder.
+        until: Stop after the last transaction that is whole at this seq; None reads all.
+        listen: Called with each commit.
+
+    Raises:
+        LogError: The log is damaged, or does not reach back to ``until``.
+    """
+    state = State()
+    # Every commit is wanted by a listener, the last state alone by anybody else.
+    start: FromSegment = "newest" if listen is None else "oldest"
+    state.take(read_log(path, EventCodec(), from_segment=start, until=until, schema_version=SCHEMA_VERSION), listen)
+    return state
+
+
+class Core:
+    """State with a log before it: the one writer."""
+
+    def __init__(self, log: Log[AnyEvent], state: State) -> None:
+        self.log = log
+        self.state = state
+        self._turn = anyio.Lock()
+        self._subscribers: list[Subscriber] = []
+
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """Call ``subscriber`` with every commit from now on, in order, right after it is published."""
+        self._subscribers.append(subscriber)
+
+    async def append(self, source: str, events: Sequence[AnyEvent]) -> int:
+        """Append events as one transaction, fold and publish it.
+
+        Returns:
+            The transaction's seq. The events are written, not necessarily synced, when this returns.
+
+        Raises:
+            LogError: The log cannot be written; nothing was folded.
+        """
+        if not events:
+            return self.state.seq
+        async with self._turn:
+            transaction = self.log.append(events, source=source)
+            # A transaction that is in the log must be folded: a cancelled caller waits for that.
+            with anyio.CancelScope(shield=True):
+                commit = await self.state.apply_in_steps(transaction)
+            for failure in commit.failures:
+                _log.error("reducer_failed", node=failure.node, key=failure.key, error=failure.message, seq=commit.seq)
+            for subscriber in self._subscribers:
+                subscriber(commit)
+            return transaction.seq
+
+    def appender(self, source: str) -> Callable[[Sequence[AnyEvent]], Awaitable[None]]:
+        """The way in for one source."""
+
+        async def append(events: Sequence[AnyEvent]) -> None:
+            await self.append(source, events)
+
+        return append

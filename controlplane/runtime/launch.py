@@ -1,0 +1,75 @@
+"""From a command to a running event loop: logs set up, uvloop where it is installed, errors in one line."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any, TextIO
+
+import anyio
+import structlog
+
+from controlplane.runtime.errors import ControlPlaneError
+from controlplane.runtime.options import RunOptions
+
+
+def configure_logs(*, output: TextIO | None = None, level: int = logging.INFO) -> None:
+    """Structured logs on standard error, or wherever told: JSON lines, or columns on a terminal."""
+    stream = output if output is not None else sys.stderr
+    terminal = stream.isatty()
+    renderer: Any = structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
+    processors: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        renderer if terminal else structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=processors if terminal else [*processors, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(stream),
+        cache_logger_on_first_use=True,
+    )
+
+
+def run_loop(main: Callable[..., Awaitable[None]], *arguments: object) -> None:
+    """Run an event loop until ``main`` ends.
+
+    Raises:
+        ControlPlaneError: What ended it, if that was a message to a person.
+    """
+    # What is loaded at the start lives as long as the process: the collector need not look at it again and again.
+    gc.freeze()
+    try:
+        anyio.run(main, *arguments, backend_options={"use_uvloop": _has_uvloop()})
+    except BaseExceptionGroup as group:
+        messages, others = group.split(ControlPlaneError)
+        if messages is not None and others is None:
+            raise _first(messages) from group
+        raise
+    except KeyboardInterrupt:
+        pass
+
+
+def _first(group: BaseExceptionGroup[ControlPlaneError]) -> ControlPlaneError:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+def _has_uvloop() -> bool:
+    try:
+        import uvloop  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def launch(options: RunOptions) -> None:
+    """The command ``run``."""
+    from controlplane.runtime.serve import serve
+
+    options.check()
+    configure_logs()
+    run_loop(serve, options)

@@ -1,0 +1,120 @@
+"""Metrics, read from the parts that have them when somebody asks: nothing is counted twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from controlplane.log import LogStatistics
+from controlplane.runtime.core import Core
+from controlplane.runtime.readiness import Readiness, Standing
+
+
+class ControlPlaneCollector(Collector):
+    """Every metric of ours."""
+
+    def __init__(self, core: Core, readiness: Readiness) -> None:
+        self._core = core
+        self._readiness = readiness
+
+    def collect(self) -> Iterable[Metric]:
+        """The metrics as of now."""
+        yield from self._sources()
+        yield from self._readiness_metrics()
+        yield from self._collections()
+        yield from self._log(self._core.log.statistics())
+        yield from self._proxies()
+
+    def _sources(self) -> Iterator[Metric]:
+        errors = GaugeMetricFamily(
+            "controlplane_source_errors", "Objects and files that are wrong now, by source.", labels=["source"]
+        )
+        base = self._core.state.rows.base
+        counts: dict[str, int] = {row.key[1]: 0 for row in base.source_kinds.rows()}
+        for row in self._core.state.rows.errors.rows():
+            counts[row.key] = counts.get(row.key, 0) + row.count
+        for part in base.source_parts.rows():
+            counts[part.key[0]] = counts.get(part.key[0], 0) + 1
+        for source, count in sorted(counts.items()):
+            errors.add_metric([source], count)
+        yield errors
+        synced = GaugeMetricFamily(
+            "controlplane_source_synced", "Whether the first list of a kind is in.", labels=["source", "kind"]
+        )
+        for row in base.source_kinds.rows():
+            synced.add_metric([row.key[1], row.key[0]], float(row.synced))
+        yield synced
+
+    def _readiness_metrics(self) -> Iterator[Metric]:
+        ready = GaugeMetricFamily("controlplane_ready", "Whether a layer is ready.", labels=["layer"])
+        degraded = GaugeMetricFamily("controlplane_degraded", "Checks of a layer that are degraded.", labels=["layer"])
+        by_layer: dict[str, list[Standing]] = {}
+        for check in self._readiness.checks():
+            by_layer.setdefault(check.layer, []).append(check.standing)
+        for layer, standings in by_layer.items():
+            ready.add_metric([layer], float(Standing.FAILED not in standings))
+            degraded.add_metric([layer], standings.count(Standing.DEGRADED))
+        yield ready
+        yield degraded
+        reached = GaugeMetricFamily(
+            "controlplane_time_to_ready_seconds", "From the start until a layer was first ready.", labels=["layer"]
+        )
+        for layer, seconds in self._readiness.reached().items():
+            reached.add_metric([layer], seconds)
+        yield reached
+
+    def _collections(self) -> Iterator[Metric]:
+        rows = GaugeMetricFamily("controlplane_collection_rows", "Rows.", labels=["collection"])
+        failures = GaugeMetricFamily("controlplane_collection_failures", "Keys that fail now.", labels=["collection"])
+        runs = CounterMetricFamily("controlplane_collection_runs", "Runs of its function.", labels=["collection"])
+        changes = CounterMetricFamily("controlplane_collection_changes", "Rows that changed.", labels=["collection"])
+        seconds = CounterMetricFamily("controlplane_collection_seconds", "Time spent.", labels=["collection"])
+        for collection in self._core.state.graph.collections:
+            statistics = collection.statistics()
+            labels = [collection.name]
+            rows.add_metric(labels, statistics.rows)
+            failures.add_metric(labels, statistics.failures)
+            runs.add_metric(labels, statistics.runs)
+            changes.add_metric(labels, statistics.changes)
+            seconds.add_metric(labels, statistics.seconds)
+        yield from (rows, failures, runs, changes, seconds)
+
+    def _log(self, log: LogStatistics) -> Iterator[Metric]:
+        yield GaugeMetricFamily("controlplane_log_seq", "Seq of the last event.", value=log.last_seq)
+        yield GaugeMetricFamily("controlplane_log_bytes", "Size of all segments.", value=log.octets)
+        yield GaugeMetricFamily("controlplane_log_segments", "Segments.", value=log.segments)
+        yield GaugeMetricFamily("controlplane_log_unsynced_events", "Events not synced yet.", value=log.unsynced)
+        yield CounterMetricFamily("controlplane_log_syncs", "Syncs done.", value=log.syncs)
+        yield CounterMetricFamily("controlplane_log_sync_seconds", "Time that syncs took.", value=log.sync_seconds)
+
+    def _proxies(self) -> Iterator[Metric]:
+        base = self._core.state.rows.base
+        connected = GaugeMetricFamily("controlplane_proxies", "Proxies with a stream open.", labels=["gateway"])
+        counts: dict[str, int] = {}
+        for row in base.proxies.rows():
+            counts[row.gateway] = counts.get(row.gateway, 0) + 1
+        for gateway, count in sorted(counts.items()):
+            connected.add_metric([gateway], count)
+        yield connected
+        rejected = GaugeMetricFamily(
+            "controlplane_proxies_rejecting", "Connected proxies that rejected a response of a type.", labels=["type"]
+        )
+        by_type: dict[str, int] = {}
+        for rejection in base.proxy_rejections.rows():
+            name = rejection.key[1].rpartition(".")[2]
+            by_type[name] = by_type.get(name, 0) + 1
+        for name, count in sorted(by_type.items()):
+            rejected.add_metric([name], count)
+        yield rejected
+
+
+def make_registry(core: Core, readiness: Readiness) -> CollectorRegistry:
+    """A registry with our metrics and the process's."""
+    registry = CollectorRegistry()
+    registry.register(ControlPlaneCollector(core, readiness))
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=registry)
+    return registry

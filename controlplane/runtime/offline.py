@@ -1,0 +1,141 @@
+"""What needs no server: translations, replays, logs, bootstraps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from controlplane.infra import bootstrap, to_yaml
+from controlplane.log import MemoryLog, Record, Transaction, read_log, verify
+from controlplane.model.codec import EventCodec
+from controlplane.model.events import (
+    SCHEMA_VERSION,
+    AnyEvent,
+    ControlPlaneStarted,
+    ObjectApplied,
+    ObjectRejected,
+    SourceSynced,
+    SourceUnavailable,
+)
+from controlplane.model.objects import KINDS
+from controlplane.runtime.core import State, replay
+from controlplane.runtime.errors import ControlPlaneError
+from controlplane.runtime.options import HostPort, Infra, RunOptions
+from controlplane.sources import FilesSource, read_manifests
+
+
+@dataclass(frozen=True)
+class OfflineTranslation:
+    """Manifests folded without a server."""
+
+    state: State
+    errors: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def translate_paths(paths: Sequence[Path], infra: Infra = "none") -> OfflineTranslation:
+    """The state that these manifests give in a fresh control plane.
+
+    Raises:
+        ControlPlaneError: A path does not exist.
+    """
+    for path in paths:
+        if not path.exists():
+            raise ControlPlaneError(f"{path}: no such file or folder")
+    events = read_manifests(paths).events
+    return fold_events(events, RunOptions(infra=infra))
+
+
+def fold_events(events: Sequence[AnyEvent], options: RunOptions) -> OfflineTranslation:
+    """The state of a control plane that has seen just these events of a files source."""
+    kinds = tuple(KINDS)
+    started = ControlPlaneStarted(
+        version=version("controlplane"), settings=options.settings(), sources={FilesSource.name: kinds}
+    )
+    log: MemoryLog[AnyEvent] = MemoryLog(EventCodec())
+    state = State()
+    state.apply(log.append([started], source="controlplane"))
+    state.apply(log.append([*events, SourceSynced(kinds)], source=FilesSource.name))
+    errors, warnings = [], []
+    for event in events:
+        match event:
+            case ObjectRejected(reference, problems, origin):
+                errors.extend(f"{origin}: {reference}: {problem}" for problem in problems)
+            case SourceUnavailable(part, reason):
+                errors.append(reason if part in reason else f"{part}: {reason}")
+            case ObjectApplied(obj, _, origin, unknown, unsupported):
+                warnings.extend(f"{origin}: {obj.kind} {obj.key}: {problem}" for problem in (*unknown, *unsupported))
+            case _:
+                pass
+    return OfflineTranslation(state, tuple(errors), tuple(warnings))
+
+
+def read_state(log_dir: Path, until: int | None = None) -> State:
+    """The state that a log gives.
+
+    Raises:
+        LogError: There is no log, it is damaged, or it does not reach back that far.
+        ControlPlaneError: The log does not reach ``until``.
+    """
+    state = replay(log_dir, until)
+    if until is not None and state.seq == 0:
+        raise ControlPlaneError(f"{log_dir}: no transaction ends at or before seq {until}")
+    return state
+
+
+def log_records(log_dir: Path, start: int = 1, until: int | None = None) -> Iterator[Record[AnyEvent]]:
+    """Events of a log, from one seq to another."""
+    for item in read_log(log_dir, EventCodec(), schema_version=SCHEMA_VERSION):
+        if isinstance(item, Transaction):
+            for record in item.records():
+                if until is not None and record.seq > until:
+                    return
+                if record.seq >= start:
+                    yield record
+
+
+def verify_log(log_dir: Path) -> tuple[bool, list[str]]:
+    """Whether a log is whole, and what there is to say about it."""
+    report = verify(log_dir, EventCodec())
+    lines = [
+        f"{s.file}: seq {s.first_seq} to {s.last_seq}, {s.transactions} transactions, {s.events} events, "
+        f"{s.octets} bytes ({s.checkpoint_octets} of checkpoint)"
+        for s in report.segments
+    ]
+    lines.extend(f"{d.file}:{d.line}: seq {d.seq}: {d.reason}" for d in report.damage)
+    if report.torn is not None:
+        torn = report.torn
+        lines.append(
+            f"{torn.file}:{torn.line}: {torn.octets} bytes of an unfinished transaction at the end (no damage)"
+        )
+    lines.extend(f"{name}: not a file of the log" for name in report.foreign)
+    total = f"{report.events} events in {report.transactions} transactions"
+    lines.append(f"{total}, {'damaged' if report.damage else 'whole'}")
+    return not report.damage, lines
+
+
+def bootstrap_text(gateway: str, xds: HostPort, admin: HostPort, node_id: str, locality: str) -> str:
+    """An Envoy bootstrap as YAML.
+
+    Raises:
+        ControlPlaneError: The locality has too many parts.
+    """
+    parts = locality.split("/") if locality else []
+    if len(parts) > 3:
+        raise ControlPlaneError(f"--locality {locality!r}: write REGION, REGION/ZONE or REGION/ZONE/SUB_ZONE")
+    region, zone, sub_zone = (*parts, "", "", "")[:3]
+    return to_yaml(
+        bootstrap(
+            gateway,
+            xds_address=xds.host,
+            xds_port=xds.port,
+            node_id=node_id,
+            region=region,
+            zone=zone,
+            sub_zone=sub_zone,
+            admin_address=admin.host,
+            admin_port=admin.port,
+        )
+    )

@@ -1,0 +1,99 @@
+"""Facts about proxies into events, in order, without ever holding up the xDS server."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import anyio
+import structlog
+
+from controlplane.model.events import (
+    AnyEvent,
+    ProxyAcknowledged,
+    ProxyConnected,
+    ProxyDisconnected,
+    ProxyRejected,
+)
+from controlplane.runtime.core import Core
+from controlplane.xds import events as xds
+
+_LIMIT = 10_000
+_log = structlog.get_logger(__name__)
+
+
+def to_event(fact: xds.Event) -> AnyEvent:
+    """The log's event for a fact of the server."""
+    match fact:
+        case xds.ProxyConnected():
+            place = fact.locality
+            return ProxyConnected(
+                proxy=fact.proxy,
+                node=fact.node,
+                gateway=fact.scope,
+                locality=f"{place.region}/{place.zone}/{place.sub_zone}".rstrip("/"),
+                peer=fact.address,
+            )
+        case xds.ProxyAcknowledged():
+            return ProxyAcknowledged(proxy=fact.proxy, seq=fact.seq)
+        case xds.ProxyRejected():
+            names = tuple(name for name, _ in fact.resources)
+            return ProxyRejected(
+                proxy=fact.proxy, gateway=fact.scope, type_url=fact.type_url, names=names, message=fact.message
+            )
+        case xds.ProxyDisconnected():
+            return ProxyDisconnected(proxy=fact.proxy, reason=fact.reason)
+
+
+class ProxyJournal:
+    """Takes facts at once and appends them as soon as the log has its turn; what came together is one transaction.
+
+    Acknowledgements coalesce: of one proxy only the newest waits. Beyond ``_LIMIT`` waiting facts the oldest rejection is
+    dropped, and counted, rather than a connection or its end, without which the rows of proxies would be wrong.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._waiting: deque[AnyEvent] = deque()
+        self._acknowledged: dict[str, ProxyAcknowledged] = {}
+        self._some = anyio.Event()
+        self.dropped = 0
+
+    def put(self, fact: xds.Event) -> None:
+        """Take a fact; never waits."""
+        event = to_event(fact)
+        if isinstance(event, ProxyAcknowledged):
+            self._acknowledged[event.proxy] = event
+        else:
+            if isinstance(event, ProxyDisconnected):
+                self._acknowledged.pop(event.proxy, None)
+            self._waiting.append(event)
+            if len(self._waiting) > _LIMIT:
+                self._drop_one()
+        self._some.set()
+
+    def _drop_one(self) -> None:
+        for index, event in enumerate(self._waiting):
+            if isinstance(event, ProxyRejected):
+                del self._waiting[index]
+                self.dropped += 1
+                return
+
+    async def run(self) -> None:
+        """Append until cancelled."""
+        while True:
+            await self._some.wait()
+            self._some = anyio.Event()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Append what waits now."""
+        events = (*self._waiting, *(self._acknowledged[proxy] for proxy in sorted(self._acknowledged)))
+        self._waiting.clear()
+        self._acknowledged.clear()
+        for event in events:
+            if isinstance(event, ProxyRejected):
+                _log.error(
+                    "proxy_rejected", proxy=event.proxy, gateway=event.gateway, type=event.type_url.rpartition(".")[2],
+                    names=list(event.names), message=event.message,
+                )  # fmt: skip
+        await self._core.append("xds", events)

@@ -1,0 +1,126 @@
+"""Readiness in three layers: the process, the sources, the collections.
+
+``/readyz`` is their conjunction. What was complete once and has lost a source since is *degraded*, not unready: it serves what
+it has, and taking it out of service would leave new proxies with nothing at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from time import monotonic
+
+import msgspec
+
+from controlplane.runtime.core import State
+
+
+class Layer(StrEnum):
+    """What a check is about."""
+
+    PROCESS = "process"
+    SOURCES = "sources"
+    COLLECTIONS = "collections"
+
+
+class Standing(StrEnum):
+    """How a check stands."""
+
+    OK = "ok"
+    DEGRADED = "degraded"
+    FAILED = "failed"
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One check."""
+
+    layer: Layer
+    name: str
+    standing: Standing
+    reason: str = ""
+    age_seconds: float = 0.0
+    """How long it stands like this."""
+
+
+class Readiness:
+    """All checks of one process."""
+
+    def __init__(self, state: State, clock: Callable[[], float] = monotonic) -> None:
+        self._state = state
+        self._clock = clock
+        self._begun = clock()
+        self._process: dict[str, str] = {}
+        self._since: dict[str, tuple[Standing, float]] = {}
+        self._reached: dict[Layer, float] = {}
+        self._stopping = False
+
+    def expect(self, name: str, reason: str) -> None:
+        """The process is not ready before ``fulfil`` is called with the same name."""
+        self._process[name] = reason
+
+    def fulfil(self, name: str) -> None:
+        """What was expected is there."""
+        self._process[name] = ""
+
+    def stop(self) -> None:
+        """Unready for the rest of this life."""
+        self._stopping = True
+
+    def checks(self) -> tuple[Check, ...]:
+        """Every check, in order of layers and names, with how long each stands so."""
+        now = self._clock()
+        found = []
+        for check in self._all():
+            name = f"{check.layer}/{check.name}"
+            standing, since = self._since.get(name, (None, now))
+            if standing != check.standing:
+                since = now
+                self._since[name] = (check.standing, now)
+            found.append(msgspec.structs.replace(check, age_seconds=now - since))
+        for layer in Layer:
+            if layer not in self._reached and all(c.standing != Standing.FAILED for c in found if c.layer == layer):
+                self._reached[layer] = now - self._begun
+        return tuple(found)
+
+    def ready(self) -> bool:
+        """Whether nothing has failed."""
+        return all(check.standing != Standing.FAILED for check in self.checks())
+
+    def reached(self) -> dict[Layer, float]:
+        """Seconds from the start until a layer was ready for the first time; absent while it never was."""
+        self.checks()
+        return dict(self._reached)
+
+    def _all(self) -> Iterator[Check]:
+        if self._stopping:
+            yield Check(Layer.PROCESS, "shutdown", Standing.FAILED, "the process is shutting down")
+        for name in sorted(self._process):
+            reason = self._process[name]
+            yield Check(Layer.PROCESS, name, Standing.FAILED if reason else Standing.OK, reason)
+        base = self._state.rows.base
+        for row in base.source_kinds.rows():
+            kind, source = row.key
+            reason = "" if row.synced else f"the first list of {kind} from source {source} is not in yet"
+            yield Check(Layer.SOURCES, f"{source}/{kind}", Standing.OK if row.synced else Standing.FAILED, reason)
+        for part in base.source_parts.rows():
+            source, name = part.key
+            yield Check(Layer.SOURCES, f"{source}/{name or 'connection'}", Standing.DEGRADED, part.reason)
+        unsynced = self._state.graph.unsynced()
+        missing = ", ".join(unsynced)
+        standing = Standing.FAILED if unsynced or not self._state.seq else Standing.OK
+        yield Check(Layer.COLLECTIONS, "synced", standing, f"not synced yet: {missing}" if unsynced else "")
+        for failure in self._state.graph.failures():
+            name = f"{failure.node}/{failure.key}"
+            yield Check(Layer.COLLECTIONS, name, Standing.DEGRADED, f"kept at its last good row: {failure.message}")
+
+
+def render(checks: tuple[Check, ...]) -> str:
+    """The checks as text, one a line, as Kubernetes' own ``?verbose`` looks."""
+    marks = {Standing.OK: "+", Standing.DEGRADED: "!", Standing.FAILED: "-"}
+    lines = [
+        f"[{marks[c.standing]}] {c.layer}/{c.name} {c.standing}"
+        + (f" for {c.age_seconds:.1f} s: {c.reason}" if c.standing != Standing.OK else "")
+        for c in checks
+    ]
+    ready = all(c.standing != Standing.FAILED for c in checks)
+    return "\n".join([*lines, "ready" if ready else "not ready", ""])

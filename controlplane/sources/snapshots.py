@@ -1,0 +1,105 @@
+"""What a folder says at one moment: each file's reading, taken anew only where the file changed.
+
+Synchronous, and without a thought for time: whether files are still is for the caller to find out, by comparing listings.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from typing import Final
+
+import msgspec
+
+from controlplane.sources.claims import Reading, after_earlier
+from controlplane.sources.folder import Listing, read_file
+from controlplane.sources.manifest_text import read_text
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """A listing and what its files say."""
+
+    listing: Listing
+    readings: Mapping[str, Reading]
+    """By relative path; also of files that cannot be looked at now."""
+    moving: frozenset[str] = frozenset()
+    """Files that did not hold still; they are read at the next look."""
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether some file may define objects of which nothing is known: one that could not be read wholly as yet."""
+        return any(not reading.was_complete for reading in self.readings.values()) or any(
+            path not in self.readings for path in self.listing.faults
+        )
+
+    @property
+    def ignored(self) -> dict[str, int]:
+        """Kind that is none of ours -> number of objects; sorted."""
+        total: Counter[str] = Counter()
+        for reading in self.readings.values():
+            total.update(reading.ignored)
+        return dict(sorted(total.items()))
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """What could not be looked at: path -> reason, which names it."""
+        return {path: f"{path or 'the folder'}: {fault}" for path, fault in self.listing.faults.items()}
+
+
+EMPTY: Final = Snapshot(Listing({}, {}), {})
+"""Before the first look."""
+
+
+def moving_files(one: Listing, other: Listing) -> frozenset[str]:
+    """The files that are not the same in both."""
+    paths = one.files.keys() | other.files.keys()
+    return frozenset(path for path in paths if one.files.get(path) != other.files.get(path))
+
+
+def take_snapshot(listing: Listing, earlier: Snapshot, *, moving: Collection[str], patient: bool) -> Snapshot | None:
+    """What the listed files say.
+
+    Args:
+        listing: What to read.
+        earlier: What was read before; a file that has not changed since is not read again.
+        moving: Files not to be read now.
+        patient: Whether to give up (None) when a file changes meanwhile; if not, it counts as moving.
+    """
+    readings: dict[str, Reading] = {}
+    unread = set(moving)
+    gone = {
+        file.signature.content: earlier.readings[path]
+        for path, file in earlier.listing.files.items()
+        if path not in listing.files
+    }
+    for path, file in listing.files.items():
+        if path not in unread:
+            if path in earlier.readings and earlier.listing.files.get(path) == file:
+                readings[path] = earlier.readings[path]
+                continue
+            content = read_file(file)
+            if content is not None:
+                reading = read_text(path, content) if isinstance(content, bytes) else _unreadable(path, content)
+                readings[path] = after_earlier(reading, earlier.readings.get(path) or gone.get(file.signature.content))
+                continue
+            if patient:
+                return None
+            unread.add(path)
+        readings[path] = _unread(path, earlier.readings.get(path))
+    for path, reading in earlier.readings.items():
+        if path not in listing.files and listing.fault_above(path) is not None:
+            readings[path] = after_earlier(Reading(complete=False), reading)
+    files = {path: file for path, file in listing.files.items() if path not in unread}
+    return Snapshot(Listing(files, listing.faults), readings, frozenset(unread))
+
+
+def _unreadable(path: str, why: str) -> Reading:
+    return Reading(problems={path: f"{path}: {why}"}, complete=False)
+
+
+def _unread(path: str, earlier: Reading | None) -> Reading:
+    """For a file that has not been still: nothing new is known of it."""
+    problem = {path: f"{path}: the file keeps changing and is not read; stop writing to it"}
+    if earlier is None:
+        return Reading(problems=problem, complete=False, was_complete=False)
+    return msgspec.structs.replace(earlier, problems={**earlier.problems, **problem})

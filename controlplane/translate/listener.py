@@ -1,0 +1,106 @@
+"""Ports of gateways into listeners and route configurations.
+
+What stands outside of the filter chains never changes while a port is served, and the chains are in order of their hostname, so
+that Envoy updates a listener in place and disturbs no connection of another hostname (reference: envoy-observed, "Listeners").
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+from controlplane._proto.envoy.config.core.v3 import (
+    Address,
+    HttpProtocolOptions,
+    SocketAddress,
+    TransportSocket,
+)
+from controlplane._proto.envoy.config.listener.v3 import (
+    Filter,
+    FilterChain,
+    FilterChainMatch,
+    Listener,
+    ListenerFilter,
+)
+from controlplane._proto.envoy.config.route.v3 import RouteConfiguration, Vhds
+from controlplane._proto.envoy.extensions.filters.http.router.v3 import Router
+from controlplane._proto.envoy.extensions.filters.listener.tls_inspector.v3 import TlsInspector
+from controlplane._proto.envoy.extensions.filters.network.http_connection_manager.v3 import (
+    HttpConnectionManager,
+    HttpConnectionManagerUpgradeConfig,
+    HttpFilter,
+    Rds,
+)
+from controlplane._proto.envoy.extensions.transport_sockets.tls.v3 import (
+    CommonTlsContext,
+    DownstreamTlsContext,
+    SdsSecretConfig,
+)
+from controlplane._proto.google.protobuf import Any
+from controlplane.model.events import Settings
+from controlplane.model.ir import ListenerChain, ListenerPort
+from controlplane.translate.cluster import ads
+
+_BUFFER_LIMIT: Final = 32_768
+_ROUTER: Final = "envoy.filters.http.router"
+_MANAGER: Final = "envoy.filters.network.http_connection_manager"
+_TLS: Final = "envoy.transport_sockets.tls"
+_TLS_INSPECTOR: Final = "envoy.filters.listener.tls_inspector"
+
+
+def listener_name(address: str, port: int) -> str:
+    """An Envoy listener's name: its address and port, and nothing that could change."""
+    return f"listener~{address}~{port}"
+
+
+def _manager(chain: ListenerChain) -> HttpConnectionManager:
+    return HttpConnectionManager(
+        stat_prefix=chain.route_configuration,
+        rds=Rds(config_source=ads(), route_config_name=chain.route_configuration),
+        http_filters=[HttpFilter(name=_ROUTER, typed_config=Any.pack(Router()))],
+        upgrade_configs=[HttpConnectionManagerUpgradeConfig(upgrade_type="websocket")],
+        use_remote_address=True,
+        normalize_path=True,
+        common_http_protocol_options=HttpProtocolOptions(idle_timeout=timedelta(hours=1)),
+    )
+
+
+def _transport_socket(chain: ListenerChain) -> TransportSocket | None:
+    if chain.protocol != "HTTPS":
+        return None
+    secrets = [SdsSecretConfig(name=name, sds_config=ads()) for name in chain.secrets]
+    common = CommonTlsContext(tls_certificate_sds_secret_configs=secrets, alpn_protocols=["h2", "http/1.1"])
+    return TransportSocket(name=_TLS, typed_config=Any.pack(DownstreamTlsContext(common_tls_context=common)))
+
+
+def _filter_chain(chain: ListenerChain) -> FilterChain:
+    by_name = chain.protocol == "HTTPS" and chain.hostname != "*"
+    return FilterChain(
+        name=chain.route_configuration,
+        filter_chain_match=FilterChainMatch(server_names=[chain.hostname]) if by_name else None,
+        filters=[Filter(name=_MANAGER, typed_config=Any.pack(_manager(chain)))],
+        transport_socket=_transport_socket(chain),
+    )
+
+
+def translate_listener(row: ListenerPort, settings: Settings) -> tuple[str, bytes]:
+    """Name and bytes of the listener of a port."""
+    _, address, port = row.key
+    name = listener_name(address, port)
+    tls = row.chains[0].protocol == "HTTPS"
+    inspector = ListenerFilter(name=_TLS_INSPECTOR, typed_config=Any.pack(TlsInspector()))
+    listener = Listener(
+        name=name,
+        address=Address(socket_address=SocketAddress(address=address, port_value=port)),
+        filter_chains=[_filter_chain(chain) for chain in row.chains],
+        listener_filters=[inspector] if tls else [],
+        per_connection_buffer_limit_bytes=_BUFFER_LIMIT,
+        # With it two Envoys of one machine would share a port in silence.
+        enable_reuse_port=False if settings.infra == "host" else None,
+    )
+    return name, bytes(listener)
+
+
+def translate_route_configuration(name: str) -> bytes:
+    """A route configuration: a name and the way to its virtual hosts, the same for all time (ADR 0002)."""
+    return bytes(RouteConfiguration(name=name, vhds=Vhds(config_source=ads()), ignore_port_in_host_matching=True))

@@ -1,0 +1,46 @@
+"""Certificates into Envoy's secrets: with the digest of a private key in rows, with the key itself on the wire only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from controlplane._proto.envoy.config.core.v3 import DataSource
+from controlplane._proto.envoy.extensions.transport_sockets.tls.v3 import Secret, TlsCertificate
+from controlplane.model.kubernetes import Secret as KubernetesSecret
+from controlplane.translate.resource import Encoded, content_version
+
+
+def translate_secret(secret: KubernetesSecret) -> Encoded | None:
+    """The secret with its key's digest where the key belongs; None without a certificate.
+
+    The version is a hash of the pair's digest: it does not change with how the bytes are kept.
+    """
+    if not secret.pair_digest or secret.certificate_chain is None or secret.key_digest is None:
+        return None
+    certificate = TlsCertificate(
+        certificate_chain=DataSource(inline_string=secret.certificate_chain),
+        private_key=DataSource(inline_string=secret.key_digest),
+    )
+    version = content_version(f"{secret.key} {secret.pair_digest}".encode())
+    return Encoded(secret.key, version, bytes(Secret(name=secret.key, tls_certificate=certificate)))
+
+
+def with_private_key(body: bytes, keys: Callable[[str], bytes | None]) -> bytes | None:
+    """The secret as Envoy needs it.
+
+    Args:
+        body: What ``translate_secret`` made.
+        keys: A private key (PEM) by its digest.
+
+    Returns:
+        None when the key is not to be had, as in a replay without its store.
+    """
+    secret = Secret.parse(body)
+    certificate = secret.tls_certificate
+    if certificate is None or certificate.private_key is None:
+        return None
+    key = keys(certificate.private_key.inline_string or "")
+    if key is None:
+        return None
+    certificate.private_key = DataSource(inline_bytes=key)
+    return bytes(secret)

@@ -1,0 +1,36 @@
+"""Delta xDS: the protocol as a machine without I/O, and the gRPC server around it. The contract is in README.md."""
+
+from controlplane.xds.errors import XdsError
+from controlplane.xds.events import (
+    Event,
+    OnEvent,
+    ProxyAcknowledged,
+    ProxyConnected,
+    ProxyDisconnected,
+    ProxyRejected,
+)
+from controlplane.xds.machine import Limits, Machine
+from controlplane.xds.node import Locality, Node
+from controlplane.xds.server import XdsServer
+from controlplane.xds.settings import Settings
+from controlplane.xds.views import Change, Resolve, Resource, Views
+
+__all__ = [
+    "Change",
+    "Event",
+    "Limits",
+    "Locality",
+    "Machine",
+    "Node",
+    "OnEvent",
+    "ProxyAcknowledged",
+    "ProxyConnected",
+    "ProxyDisconnected",
+    "ProxyRejected",
+    "Resolve",
+    "Resource",
+    "Settings",
+    "Views",
+    "XdsError",
+    "XdsServer",
+]

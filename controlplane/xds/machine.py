@@ -1,0 +1,252 @@
+"""The delta protocol of one stream as a machine without I/O: requests and commits in, responses out.
+
+It reads the tables of one scope and is told which names changed in them. Asked for the next response, it composes it from the
+state of that moment, so a stream that is slow to be written holds no queue, only names. Time is an argument.
+
+The rules are numbered as in the contract (README.md beside this file), which names the test of each.
+"""
+
+from collections import deque
+from typing import Any
+
+import msgspec
+
+from controlplane.xds import sequence
+from controlplane.xds.delivery import Delivery, Draft
+from controlplane.xds.errors import exhausted, invalid
+from controlplane.xds.interest import Update
+from controlplane.xds.response import Response
+from controlplane.xds.types import CDS, EDS, LDS, PUSH_ORDER, RDS, ROUTE_CONFIGURATION, SDS, VHDS, rule_of
+from controlplane.xds.vhds import VirtualHosts
+from controlplane.xds.views import Before, View
+from controlplane.xds.wire import ErrorDetail, Request
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What one stream may cost, and how long an answer may take."""
+
+    names: int = 100_000
+    """Explicitly subscribed names of one type."""
+    types: int = 32
+    """Types beside those that we serve."""
+    acknowledge_seconds: float = 5.0
+    """After this long without an answer a lane goes on without it."""
+
+
+class Acknowledged(msgspec.Struct, frozen=True):
+    """The proxy took a response."""
+
+    type_url: str
+    nonce: str
+    resources: int
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """The proxy rejected a response."""
+
+    type_url: str
+    nonce: str
+    items: dict[str, str | None]
+    """What stood in it: name to version, None for a removal. Empty when the nonce is unknown."""
+    error: ErrorDetail
+
+
+Fact = Acknowledged | Rejected
+
+
+class Machine:
+    """One stream.
+
+    Args:
+        view: The tables of the scope that the proxy may see.
+        limits: Bounds and the deadline.
+    """
+
+    def __init__(self, view: View, limits: Limits | None = None) -> None:
+        self._view = view
+        self._limits = limits or Limits()
+        self._nonces = 0
+        self._deadlines: deque[tuple[float, Delivery, str, tuple[str, ...]]] = deque()
+        names = self._limits.names
+        self._clusters, self._assignments, self._secrets, self._listeners, self._routes = (
+            Delivery(rule, view.table(rule.url), names) for rule in (CDS, EDS, SDS, LDS, RDS)
+        )
+        self._virtual_hosts = VirtualHosts(view.table(VHDS.url), view.table(RDS.url), names)
+        self._deliveries: dict[str, Delivery] = {
+            delivery.rule.url: delivery
+            for delivery in (
+                self._clusters,
+                self._assignments,
+                self._secrets,
+                self._listeners,
+                self._routes,
+                self._virtual_hosts,
+            )
+        }
+
+    # In.
+
+    def receive(self, request: Request) -> list[Fact]:
+        """Takes a request in.
+
+        A request is any mix of an answer and of changes to the subscription (S5); the answer is looked at first, the changes
+        apply whatever it is (S6).
+
+        Raises:
+            XdsError: The stream has to end: no type (S1), or a limit.
+        """
+        delivery = self._delivery(request.type_url)
+        facts = self._take_answer(delivery, request)
+        if delivery is self._routes:
+            self._subscribe_routes(request)
+        elif delivery.asked:
+            delivery.update(request.subscribe, request.unsubscribe)
+        else:
+            # Load assignments asked for before clusters: a cluster may be warming from an earlier stream, and waits for its
+            # load assignment even when it has this version already (trap 8).
+            trust = delivery is not self._assignments or self._clusters.asked
+            delivery.begin(request.subscribe, request.unsubscribe, request.versions, trust=trust)
+        return facts
+
+    def changed(self, before: Before) -> None:
+        """The tables have changed. Cost: O(names that changed)."""
+        for type_url, names in before.items():
+            delivery = self._deliveries.get(type_url)
+            if delivery is not None:
+                delivery.changed(names)
+            if type_url == ROUTE_CONFIGURATION:
+                self._virtual_hosts.routes_changed(names)
+
+    def _delivery(self, type_url: str) -> Delivery:
+        if not type_url:
+            raise invalid("the request has no type_url, which an aggregated stream needs")
+        delivery = self._deliveries.get(type_url)
+        if delivery is None:
+            if len(self._deliveries) >= len(PUSH_ORDER) + self._limits.types:
+                raise exhausted(f"the stream asks for more than {self._limits.types} types that are not served here")
+            delivery = Delivery(rule_of(type_url), self._view.table(type_url), self._limits.names)
+            self._deliveries[type_url] = delivery
+        return delivery
+
+    def _take_answer(self, delivery: Delivery, request: Request) -> list[Fact]:
+        url = request.type_url
+        if request.error is not None:
+            items = delivery.reject(request.nonce, request.error)
+            return [Rejected(url, request.nonce, items or {}, request.error)]
+        if not request.nonce:
+            return []
+        items = delivery.acknowledge(request.nonce)
+        if items is None:
+            return []
+        if delivery is self._routes:
+            self._virtual_hosts.routes_taken(items, request.nonce)
+        return [Acknowledged(url, request.nonce, len(items))]
+
+    def _subscribe_routes(self, request: Request) -> None:
+        """RDS subscriptions decide about virtual hosts, too."""
+        routes, hosts = self._routes, self._virtual_hosts
+        first = not routes.asked
+        update: Update
+        if first:
+            update = routes.begin(request.subscribe, request.unsubscribe, request.versions)
+        else:
+            update = routes.update(request.subscribe, request.unsubscribe)
+        for name in update.dropped:
+            hosts.withdraw(name)
+        for name in routes.table.names() if update.gained_all else update.answer:
+            if routes.is_owed(name):
+                hosts.introduce(name)
+            else:
+                hosts.recall(name)
+        if first:
+            hosts.routes_asked()
+
+    # Out.
+
+    def next_response(self, now: float = 0.0) -> Response | None:
+        """What may be sent now, composed from the newest state; None when there is nothing, or all of it has to wait.
+
+        Args:
+            now: Seconds on any clock that does not go back.
+        """
+        self._expire(now)
+        found = sequence.next_draft(self._deliveries, self._clusters)
+        if found is None:
+            return None
+        delivery, draft = found
+        return self._send(delivery, draft, now)
+
+    def responses(self, now: float = 0.0) -> list[Response]:
+        """All that may be sent now, in order."""
+        return list(iter(lambda: self.next_response(now), None))
+
+    def _send(self, delivery: Delivery, draft: Draft, now: float) -> Response:
+        self._nonces += 1
+        nonce = str(self._nonces)
+        versions: dict[str, str] = {}
+        removed = list(draft.removals)
+        parts: list[bytes] = []
+        for entry in draft.additions:
+            pieces = entry.parts()
+            if pieces is None:
+                removed.append(entry.name)
+            else:
+                versions[entry.name] = entry.version
+                parts += pieces
+        delivery.sent(draft, nonce, now)
+        names = tuple(entry.name for entry in draft.additions)
+        self._deadlines.append((now + self._limits.acknowledge_seconds, delivery, nonce, names))
+        if delivery is self._routes:
+            self._virtual_hosts.routes_sent(versions, nonce)
+        elif delivery is self._clusters:
+            self._follow_clusters(names)
+        return Response(delivery.rule.url, nonce, versions, tuple(sorted(removed)), parts)
+
+    def _follow_clusters(self, names: tuple[str, ...]) -> None:
+        """After a cluster its load assignment, also an unchanged one: a changed cluster warms until it comes (P8).
+
+        A proxy that has not asked for load assignments and did not hold clusters before drops what it did not ask for, and
+        asks as soon as it has the clusters; it is answered then.
+        """
+        assignments = self._assignments
+        if assignments.asked or self._clusters.resumed:
+            for name in names:
+                if assignments.table.get(name) is not None:
+                    assignments.owe(name)
+
+    # Time.
+
+    @property
+    def deadline(self) -> float | None:
+        """When ``next_response`` may have more to say although nothing came in."""
+        return self._deadlines[0][0] if self._deadlines else None
+
+    def _expire(self, now: float) -> None:
+        while self._deadlines and self._deadlines[0][0] <= now:
+            _, delivery, nonce, names = self._deadlines.popleft()
+            if delivery.expire(nonce) and delivery is self._routes:
+                self._virtual_hosts.routes_taken(names, nonce)
+
+    # For people.
+
+    @property
+    def is_settled(self) -> bool:
+        """The proxy has acknowledged or rejected everything that it is to have."""
+        return all(delivery.is_settled for delivery in self._deliveries.values())
+
+    @property
+    def rejected(self) -> int:
+        """How many resources the proxy does not hold in the newest version because it rejected them."""
+        return sum(len(delivery.rejections) for delivery in self._deliveries.values())
+
+    def statistics(self, *, versions: bool = True) -> dict[str, Any]:
+        """The ledger, by type URL, in JSON's types.
+
+        Args:
+            versions: Whether names and versions are listed, or only counted. Cost of the list: O(resources).
+        """
+        return {
+            url: delivery.statistics(versions=versions)
+            for url, delivery in sorted(self._deliveries.items())
+            if delivery.asked or delivery.counters["responses"]
+        }

@@ -1,0 +1,289 @@
+"""One proxy's stream: a reader and a writer around a machine.
+
+The reader takes requests in as they come; the writer asks the machine for one response at a time and waits until the proxy
+has taken its bytes. While it waits, commits cost names in the machine and nothing else; no other stream notices.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+import anyio
+import h2.exceptions
+import structlog
+from grpclib.const import Status
+from grpclib.exceptions import StreamTerminatedError
+
+from controlplane.xds.errors import XdsError
+from controlplane.xds.events import OnEvent, ProxyAcknowledged, ProxyConnected, ProxyDisconnected, ProxyRejected
+from controlplane.xds.machine import Machine, Rejected
+from controlplane.xds.node import Node, parse_node
+from controlplane.xds.redact import redact
+from controlplane.xds.response import Response
+from controlplane.xds.settings import Settings
+from controlplane.xds.transport import Rpc, abort, address_of, receive_message
+from controlplane.xds.types import label_of
+from controlplane.xds.views import Before, Views
+from controlplane.xds.wire import scan_request
+
+log = structlog.get_logger(__name__)
+
+SHUTDOWN = "the control plane is shutting down; connect again"
+
+
+class Host(Protocol):
+    """What a stream needs of the server that it belongs to."""
+
+    views: Views
+    settings: Settings
+    on_event: OnEvent
+
+    def count(self, counter: str, by: int = 1) -> None:
+        """Adds to a counter."""
+
+
+class ProxyStream:
+    """One stream.
+
+    Args:
+        host: The server.
+        rpc: grpclib's end of it.
+        number: Of the stream, in this life of the process.
+    """
+
+    def __init__(self, host: Host, rpc: Rpc, number: int) -> None:
+        self._host = host
+        self._rpc = rpc
+        self._number = number
+        self._node: Node | None = None
+        self._machine: Machine | None = None
+        self._wake = asyncio.Event()
+        self._scope = anyio.CancelScope()
+        self._failure: Exception | None = None
+        self._reason = "the proxy ended the stream"
+        self._is_closing = False
+        self._settled_seq = 0
+        self._reported_seq = 0
+        self._report_timer: asyncio.TimerHandle | None = None
+        self.address = address_of(rpc)
+
+    @property
+    def proxy(self) -> str:
+        """The proxy's identity in events: its node id and the stream's number."""
+        return f"{self._node.id if self._node else ''}#{self._number}"
+
+    async def serve(self) -> None:
+        """Serves the stream to its end.
+
+        Raises:
+            XdsError: The stream has to end with a status.
+        """
+        with self._scope:
+            first = await self._receive()
+            if first is None:
+                return
+            request = scan_request(first, max_names=self._host.settings.limits.names)
+            self._node = node = parse_node(request.node)
+            self._connected(node)
+            try:
+                await self._host.views.wait_open()
+                await self._converse(node, first)
+            except asyncio.CancelledError:
+                if not self._is_closing and self._reason == "the proxy ended the stream":
+                    self._reason = "the connection was lost"
+                raise
+            except Exception as error:
+                self._reason = str(error) if isinstance(error, XdsError) else type(error).__name__
+                raise
+            finally:
+                self._disconnected(node)
+        if self._is_closing:
+            raise XdsError(Status.UNAVAILABLE, SHUTDOWN)
+
+    async def _converse(self, node: Node, first: bytes) -> None:
+        views = self._host.views
+        view = views.view(node.scope)
+        self._machine = Machine(view, self._host.settings.limits)
+        view.listen(self._changed)
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._until_end, self._write, tasks.cancel_scope)
+                await self._until_end(lambda: self._read(first), tasks.cancel_scope)
+        finally:
+            view.unlisten(self._changed)
+            views.release(node.scope)
+        if self._failure is not None:
+            raise self._failure
+
+    async def _until_end(self, side: Callable[[], Awaitable[None]], scope: anyio.CancelScope) -> None:
+        """Runs the reader or the writer; whichever ends first ends both, and its error is the stream's."""
+        try:
+            await side()
+        except (StreamTerminatedError, h2.exceptions.H2Error, ConnectionError):
+            self._reason = "the connection was lost"
+        except Exception as error:  # noqa: BLE001  carried to the stream's boundary, which counts and logs it
+            self._failure = error
+        scope.cancel()
+
+    # Reading.
+
+    async def _receive(self) -> bytes | None:
+        data = await receive_message(self._rpc, self._host.settings.max_message)
+        if data is not None:
+            self._host.count("requests")
+            self._host.count("received_octets", len(data))
+        return data
+
+    async def _read(self, first: bytes) -> None:
+        self._take(first)
+        del first
+        while (data := await self._receive()) is not None:
+            self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        """Takes one request in; the node, which is known, stays unread (S2)."""
+        assert self._machine is not None
+        request = scan_request(data, want_node=False, max_names=self._host.settings.limits.names)
+        for fact in self._machine.receive(request):
+            if isinstance(fact, Rejected):
+                self._rejected(fact)
+            else:
+                self._host.count("acknowledged")
+        self._wake.set()
+
+    def _changed(self, before: Before) -> None:
+        assert self._machine is not None
+        self._machine.changed(before)
+        self._wake.set()
+
+    # Writing.
+
+    async def _write(self) -> None:
+        assert self._machine is not None
+        loop = asyncio.get_running_loop()
+        while not self._is_closing:
+            self._wake.clear()
+            response = self._machine.next_response(loop.time())
+            if response is not None:
+                await self._send(response)
+                continue
+            self._note_settled()
+            timeout = None if self._machine.deadline is None else self._machine.deadline - loop.time()
+            with anyio.move_on_after(timeout):
+                await self._wake.wait()
+        self._reason = SHUTDOWN
+
+    async def _send(self, response: Response) -> None:
+        settings = self._host.settings
+        seq = self._host.views.seq
+        data = response.encode(system_version=str(seq), control_plane=settings.identifier)
+        watchdog = asyncio.get_running_loop().call_later(settings.send_seconds, self._overdue)
+        try:
+            await self._rpc.send_message(data)
+        finally:
+            watchdog.cancel()
+        self._host.count("responses")
+        self._host.count("sent_resources", len(response.versions))
+        self._host.count("sent_octets", len(data))
+        await asyncio.sleep(0)  # grpclib does not pause where the socket takes everything; others want their turn
+
+    def _overdue(self) -> None:
+        self._reason = f"the proxy did not read a response for {self._host.settings.send_seconds:g} s"
+        self._host.count("aborted")
+        abort(self._rpc)
+
+    def close(self) -> None:
+        """Ends the stream after the response that is under way."""
+        self._is_closing = True
+        self._wake.set()
+        if self._machine is None:
+            self._reason = SHUTDOWN
+            self._scope.cancel()
+
+    # Telling.
+
+    def _connected(self, node: Node) -> None:
+        self._host.on_event(
+            ProxyConnected(
+                proxy=self.proxy,
+                node=node.id,
+                cluster=node.cluster,
+                scope=node.scope,
+                locality=node.locality,
+                labels=node.labels,
+                user_agent=node.user_agent,
+                address=self.address,
+            )
+        )
+        log.info("proxy connected", proxy=self.proxy, gateway=node.scope, address=self.address)
+
+    def _disconnected(self, node: Node) -> None:
+        if self._report_timer is not None:
+            self._report_timer.cancel()
+            self._report()
+        self._host.on_event(ProxyDisconnected(proxy=self.proxy, scope=node.scope, reason=self._reason))
+        log.info("proxy disconnected", proxy=self.proxy, gateway=node.scope, reason=self._reason)
+
+    def _rejected(self, fact: Rejected) -> None:
+        assert self._node is not None
+        message = redact(fact.error.message)
+        self._host.count("rejected")
+        self._host.on_event(
+            ProxyRejected(
+                proxy=self.proxy,
+                scope=self._node.scope,
+                type_url=fact.type_url,
+                nonce=fact.nonce,
+                resources=tuple(sorted((name, version or "") for name, version in fact.items.items())),
+                code=fact.error.code,
+                message=message,
+            )
+        )
+        log.warning(
+            "proxy rejected a response",
+            proxy=self.proxy,
+            gateway=self._node.scope,
+            type=label_of(fact.type_url),
+            resources=sorted(fact.items)[:10],
+            message=message,
+        )
+
+    def _note_settled(self) -> None:
+        """Remembers that the proxy is in step, and reports it soon."""
+        assert self._machine is not None
+        seq = self._host.views.seq
+        if seq > self._settled_seq and self._machine.is_settled:
+            self._settled_seq = seq
+            if self._report_timer is None:
+                loop = asyncio.get_running_loop()
+                self._report_timer = loop.call_later(self._host.settings.report_seconds, self._report)
+
+    def _report(self) -> None:
+        assert self._node is not None
+        assert self._machine is not None
+        self._report_timer = None
+        if self._settled_seq > self._reported_seq:
+            self._reported_seq = self._settled_seq
+            self._host.on_event(
+                ProxyAcknowledged(
+                    proxy=self.proxy,
+                    scope=self._node.scope,
+                    seq=self._settled_seq,
+                    rejected=self._machine.rejected,
+                )
+            )
+
+    def statistics(self, *, versions: bool) -> dict[str, Any]:
+        """What ``/debug/proxies`` shows of the stream."""
+        node = self._node
+        return {
+            "proxy": self.proxy,
+            "node": node.id if node else None,
+            "gateway": node.scope if node else None,
+            "address": self.address,
+            "user_agent": node.user_agent if node else None,
+            "locality": [node.locality.region, node.locality.zone, node.locality.sub_zone] if node else None,
+            "held_at_gate": self._machine is None,
+            "settled": self._machine is not None and self._machine.is_settled,
+            "types": {} if self._machine is None else self._machine.statistics(versions=versions),
+        }

@@ -1,0 +1,182 @@
+"""Virtual hosts: which of them a proxy holds depends on the life of their RouteConfiguration.
+
+Envoy keeps virtual hosts with a RouteConfiguration, drops those of one that it does not have in silence, counts the dropped
+ones as received, and asks for virtual hosts only once a stream, without saying whose (V3 to V6). So nobody but us can know
+what is missing. Per RouteConfiguration and stream::
+
+    absent --RDS subscribed--> awaiting --RDS answer acknowledged--> delivered
+       ^                           ^  |                                  |
+       +------RDS unsubscribed-----+--+------RDS subscribed again--------+
+
+*Awaiting* becomes *delivered* with all virtual hosts sent, whatever was acknowledged before. *Absent* means that Envoy is made
+to forget: its virtual hosts are removed, so that what it claims at the next reconnect is true. A RouteConfiguration that the
+proxy claims in the current version at a reconnect is delivered, and then its claimed virtual hosts count. While a
+RouteConfiguration has left the table and Envoy still subscribes it (a listener is drained), its virtual hosts stay as they are.
+
+Source: envoy-observed.md, "VHDS and RouteConfiguration", answers 1 and 2, trap 3.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from controlplane.xds.delivery import UNKNOWN, Delivery
+from controlplane.xds.interest import Update
+from controlplane.xds.lane import Lane
+from controlplane.xds.types import VHDS, route_configuration_of
+from controlplane.xds.views import Entry, Table
+
+
+class VirtualHosts(Delivery):
+    """The virtual hosts of one stream.
+
+    Args:
+        table: The scope's virtual hosts.
+        route_configurations: The scope's RouteConfigurations.
+        max_names: Limit of explicit subscriptions.
+    """
+
+    def __init__(self, table: Table, route_configurations: Table, max_names: int = 100_000) -> None:
+        super().__init__(VHDS, table, max_names)
+        self._route_configurations = route_configurations
+        self._delivered: set[str] = set()
+        self._awaiting: dict[str, str | None] = {}
+        """RouteConfiguration to the nonce of the response that introduces it; None until it is sent."""
+        self._recalled: set[str] = set()
+        """Delivered by claim; their virtual hosts are compared once both types have been asked for."""
+        self._claims: dict[str, dict[str, str]] | None = None
+        """Claimed virtual hosts by RouteConfiguration, until they are compared."""
+        self._routes_asked = False
+        self._placed = False
+
+    def wants(self, name: str) -> bool:
+        """Whether a change of this virtual host concerns the stream."""
+        if not self._is_present(route_configuration_of(name)):
+            return False
+        return not self.asked or super().wants(name)
+
+    def desired(self, name: str) -> Entry | None:
+        """Nothing, where the RouteConfiguration is absent from the proxy."""
+        return self.table.get(name) if self._is_present(route_configuration_of(name)) else None
+
+    def is_sendable(self, lane: Lane) -> bool:
+        """Never before Envoy can take them, and not while the RouteConfiguration is on its way out."""
+        if not self.asked or lane.key in self._awaiting:
+            return False
+        return lane.key not in self._delivered or self._route_configurations.get(lane.key) is not None
+
+    def empty_answer(self, lane: Lane) -> list[str]:
+        """The removal of a virtual host that never was: an empty response would not end the listener's wait (V7)."""
+        return [f"{lane.key}/-"]
+
+    def _is_present(self, route_configuration: str) -> bool:
+        return route_configuration in self._delivered or route_configuration in self._awaiting
+
+    # The life of a RouteConfiguration.
+
+    def introduce(self, route_configuration: str) -> None:
+        """It was subscribed, and will be sent: afterwards all its virtual hosts."""
+        was_delivered = route_configuration in self._delivered
+        if route_configuration not in self._awaiting:
+            for name in self.table.group(route_configuration):
+                self.held.setdefault(name, UNKNOWN if was_delivered else None)
+        self._delivered.discard(route_configuration)
+        self._recalled.discard(route_configuration)
+        self._awaiting[route_configuration] = None
+
+    def recall(self, route_configuration: str) -> None:
+        """It was subscribed, and the proxy holds it from an earlier stream in the current version."""
+        self._awaiting.pop(route_configuration, None)
+        self._delivered.add(route_configuration)
+        self._recalled.add(route_configuration)
+
+    def withdraw(self, route_configuration: str) -> None:
+        """It was unsubscribed: Envoy is made to forget its virtual hosts."""
+        names = set(self.table.group(route_configuration))
+        if route_configuration in self._delivered:
+            for name in names:
+                self.held.setdefault(name, UNKNOWN)
+        self._delivered.discard(route_configuration)
+        self._awaiting.pop(route_configuration, None)
+        self._recalled.discard(route_configuration)
+        lane = self._lane(route_configuration)
+        names |= lane.pending | lane.suspects.keys() | lane.owed
+        names.update(*(response.items for response in lane.outstanding.values()))
+        lane.owed.clear()
+        lane.pending.clear()
+        lane.suspects.clear()
+        lane.reply = False
+        for name in names:
+            if self.held.get(name) is None and not lane.holds(name):
+                self.held.pop(name, None)
+            else:
+                lane.pending.add(name)
+        self.wake(route_configuration)
+        self._tidy(lane)
+
+    def routes_sent(self, names: Iterable[str], nonce: str) -> None:
+        """A response with these RouteConfigurations goes out."""
+        for name in names:
+            if name in self._awaiting:
+                self._awaiting[name] = nonce
+
+    def routes_taken(self, names: Iterable[str], nonce: str) -> None:
+        """That response was acknowledged; or will not be, so that its order on the stream has to do (answer 2)."""
+        for name in names:
+            if self._awaiting.get(name, nonce + "?") == nonce:
+                del self._awaiting[name]
+                self._delivered.add(name)
+                self._owe_all(name)
+
+    def routes_changed(self, names: Iterable[str]) -> None:
+        """The table of RouteConfigurations has changed in these names."""
+        for name in names:
+            self.wake(name)
+
+    def routes_asked(self) -> None:
+        """The first RDS request has been taken in: whose virtual hosts are claimed rightly is known now."""
+        self._routes_asked = True
+        self._place_claims()
+
+    def _owe_all(self, route_configuration: str) -> None:
+        lane = self._lane(route_configuration)
+        for name in self.table.group(route_configuration):
+            self.held.setdefault(name, UNKNOWN)
+            lane.owed.add(name)
+        lane.reply = True
+        self.wake(route_configuration)
+
+    # Requests.
+
+    def begin(
+        self, subscribe: tuple[str, ...], unsubscribe: tuple[str, ...], claims: Mapping[str, str], *, trust: bool = True
+    ) -> Update:
+        """The first VHDS request. It names no RouteConfiguration, and its claims may be of some that are gone (trap 3)."""
+        self.asked = True
+        self.resumed = bool(claims)
+        update = self.interest.first(subscribe, unsubscribe)
+        self._claims = {}
+        for name, version in claims.items():
+            self._claims.setdefault(route_configuration_of(name), {})[name] = version
+        for name in update.answer:
+            self.owe(name, claims.get(name) if trust else UNKNOWN)
+        for key in tuple(self._lanes):
+            self.wake(key)
+        self._place_claims()
+        return update
+
+    def _place_claims(self) -> None:
+        """Compares what is claimed with what can be true. Happens once, when RDS and VHDS have both been asked for."""
+        if self._placed or not self._routes_asked or self._claims is None:
+            return
+        self._placed = True
+        for route_configuration in self._recalled:
+            claims = self._claims.pop(route_configuration, {})
+            for name in {*self.table.group(route_configuration), *claims}:
+                self._compare(name, claims.get(name))
+            if not claims:
+                self._lane(route_configuration).reply = True
+            self.wake(route_configuration)
+        for claims in self._claims.values():
+            for name, version in claims.items():
+                self._compare(name, version)
+        self._recalled.clear()
+        self._claims = {}

@@ -1,0 +1,306 @@
+"""Protobuf by hand, for the two messages that every proxy exchanges with us all day.
+
+A proxy that reconnects sends the versions of all that it holds, thousands of map entries, in one message; decoding that into
+objects costs eight times what the scan below does (envoy-observed.md, trap 11). A response is composed from bytes that were
+encoded when the resource changed, so a thousand proxies cost a thousand joins, not a thousand encodings. This module knows
+protobuf's wire format and the field numbers; it must not know what a subscription is.
+
+A decoder of protobuf has to accept fields in any order, repeated, split and unknown; so does this one.
+
+Source: protobuf.dev/programming-guides/encoding; envoy/service/discovery/v3/discovery.proto.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from controlplane.xds.errors import exhausted, invalid
+
+VARINT, FIXED64, LENGTH, GROUP, GROUP_END, FIXED32 = range(6)
+
+_VERSIONS = 5 << 3 | LENGTH
+_SUBSCRIBE = 3 << 3 | LENGTH
+_UNSUBSCRIBE = 4 << 3 | LENGTH
+_MAX_GROUP_DEPTH = 32
+
+
+class ErrorDetail(msgspec.Struct, frozen=True):
+    """Why a proxy rejected a response: ``google.rpc.Status`` without its details."""
+
+    code: int
+    message: str
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """A ``DeltaDiscoveryRequest`` as scanned."""
+
+    type_url: str = ""
+    subscribe: tuple[str, ...] = ()
+    unsubscribe: tuple[str, ...] = ()
+    versions: dict[str, str] = {}
+    """``initial_resource_versions``: name to version."""
+    nonce: str = ""
+    error: ErrorDetail | None = None
+    """Present in a rejection, also when it is empty."""
+    node: bytes | None = None
+    """The encoded node; None when there was none or it was not asked for."""
+
+
+def scan_request(data: bytes, *, want_node: bool = True, max_names: int = 100_000) -> Request:
+    """The parts of a ``DeltaDiscoveryRequest`` that a server acts on.
+
+    Args:
+        data: One whole message.
+        want_node: False skips the node without looking into it: 61 kB in every message of some proxies.
+        max_names: Limit for each list of names and for the map of versions.
+
+    Raises:
+        XdsError: ``INVALID_ARGUMENT`` when the bytes are no such message; ``RESOURCE_EXHAUSTED`` past ``max_names``.
+
+    Cost: O(len(data)), about 1 microsecond a name.
+    """
+    type_url = nonce = ""
+    subscribe: list[str] = []
+    unsubscribe: list[str] = []
+    versions: dict[str, str] = {}
+    node: bytes | None = None
+    error: bytes | None = None
+    position, end = 0, len(data)
+    try:
+        while position < end:
+            tag = data[position]
+            position += 1
+            if tag >= 0x80:
+                tag, position = read_varint(data, position - 1, end)
+            if tag & 7 != LENGTH:
+                position = _skip(data, position, end, tag)
+                continue
+            length = data[position]
+            position += 1
+            if length >= 0x80:
+                length, position = read_varint(data, position - 1, end)
+            start, position = position, position + length
+            if position > end:
+                raise _truncated()
+            if tag == _VERSIONS:
+                _scan_version(data, start, position, versions)
+            elif tag == _SUBSCRIBE:
+                subscribe.append(data[start:position].decode())
+            elif tag == _UNSUBSCRIBE:
+                unsubscribe.append(data[start:position].decode())
+            else:
+                match tag >> 3:
+                    case 1 if want_node:
+                        node = (node or b"") + data[start:position]
+                    case 2:
+                        type_url = data[start:position].decode()
+                    case 6:
+                        nonce = data[start:position].decode()
+                    case 7:
+                        error = (error or b"") + data[start:position]
+                    case 0:
+                        raise invalid("the request is not protobuf: a field has number 0")
+                    case _:
+                        pass
+    except IndexError:
+        raise _truncated() from None
+    except UnicodeDecodeError:
+        raise invalid("the request is not protobuf: a string is not UTF-8") from None
+    longest = max(len(subscribe), len(unsubscribe), len(versions))
+    if longest > max_names:
+        raise exhausted(f"the request names {longest} resources; the limit is {max_names}")
+    return Request(
+        type_url=type_url,
+        subscribe=tuple(subscribe),
+        unsubscribe=tuple(unsubscribe),
+        versions=versions,
+        nonce=nonce,
+        error=None if error is None else _scan_error(error),
+        node=node,
+    )
+
+
+def _scan_version(data: bytes, start: int, end: int, versions: dict[str, str]) -> None:
+    """One entry of ``initial_resource_versions``, first in the form in which everyone writes it."""
+    try:
+        key_length = data[start + 1]
+        middle = start + 2 + key_length
+        if (
+            data[start] == 0x0A
+            and key_length < 0x80
+            and data[middle] == 0x12
+            and data[middle + 1] == end - middle - 2 < 0x80
+        ):
+            versions[data[start + 2 : middle].decode()] = data[middle + 2 : end].decode()
+            return
+    except IndexError:
+        pass  # an unusual form, read below; or cut off, told below
+    key = value = ""
+    for number, wire_type, content in fields(data, start, end):
+        if wire_type == LENGTH and number == 1:
+            key = text(content)
+        elif wire_type == LENGTH and number == 2:
+            value = text(content)
+    versions[key] = value
+
+
+def _scan_error(data: bytes) -> ErrorDetail:
+    code, message = 0, ""
+    for number, wire_type, content in fields(data):
+        if number == 1 and wire_type == VARINT and isinstance(content, int):
+            code = content & 0xFFFFFFFF
+        elif number == 2 and wire_type == LENGTH:
+            message = text(content)
+    return ErrorDetail(code, message)
+
+
+def fields(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int, bytes | int]]:
+    """The fields of a message in their order: number, wire type, content.
+
+    Content is bytes for ``LENGTH``, an unsigned integer for ``VARINT``; fixed numbers and groups are skipped.
+
+    Raises:
+        XdsError: ``INVALID_ARGUMENT`` when the bytes are not protobuf.
+    """
+    position = start
+    end = len(data) if end is None else end
+    while position < end:
+        tag, position = read_varint(data, position, end)
+        number, wire_type = tag >> 3, tag & 7
+        if number == 0:
+            raise invalid("the request is not protobuf: a field has number 0")
+        if wire_type == LENGTH:
+            length, position = read_varint(data, position, end)
+            if position + length > end:
+                raise _truncated()
+            yield number, wire_type, data[position : position + length]
+            position += length
+        elif wire_type == VARINT:
+            value, position = read_varint(data, position, end)
+            yield number, wire_type, value
+        else:
+            position = _skip(data, position, end, tag)
+
+
+def text(content: bytes | int) -> str:
+    """The string that a ``LENGTH`` field holds.
+
+    Raises:
+        XdsError: ``INVALID_ARGUMENT`` when it is not UTF-8.
+    """
+    assert isinstance(content, bytes)
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise invalid("the request is not protobuf: a string is not UTF-8") from None
+
+
+def read_varint(data: bytes, position: int, end: int) -> tuple[int, int]:
+    """An unsigned integer of at most 64 bits, and the position after it.
+
+    Raises:
+        XdsError: ``INVALID_ARGUMENT`` when it is cut off or longer than 10 octets.
+    """
+    result = 0
+    for shift in range(0, 70, 7):
+        if position >= end:
+            raise _truncated()
+        octet = data[position]
+        position += 1
+        result |= (octet & 0x7F) << shift
+        if octet < 0x80:
+            return result & 0xFFFFFFFFFFFFFFFF, position
+    raise invalid("the request is not protobuf: a number is longer than 64 bits")
+
+
+def _skip(data: bytes, position: int, end: int, tag: int, depth: int = 0) -> int:
+    """The position after the content of a field that nobody asked for."""
+    if tag >> 3 == 0:
+        raise invalid("the request is not protobuf: a field has number 0")
+    match tag & 7:
+        case 0:
+            _, position = read_varint(data, position, end)
+        case 1:
+            position += 8
+        case 2:
+            length, position = read_varint(data, position, end)
+            position += length
+        case 5:
+            position += 4
+        case 3 if depth < _MAX_GROUP_DEPTH:
+            while True:
+                inner, position = read_varint(data, position, end)
+                if inner & 7 == GROUP_END:
+                    if inner >> 3 != tag >> 3:
+                        raise invalid("the request is not protobuf: a group is closed by another's end")
+                    break
+                position = _skip(data, position, end, inner, depth + 1)
+        case _:
+            raise invalid(f"the request is not protobuf: wire type {tag & 7} in field {tag >> 3}")
+    if position > end:
+        raise _truncated()
+    return position
+
+
+def _truncated() -> Exception:
+    return invalid("the request is not protobuf: it is cut off")
+
+
+def varint(value: int) -> bytes:
+    """An unsigned integer on the wire."""
+    if value < 0x80:
+        return bytes((value,))
+    octets = bytearray()
+    while value >= 0x80:
+        octets.append(value & 0x7F | 0x80)
+        value >>= 7
+    octets.append(value)
+    return bytes(octets)
+
+
+def field(number: int, content: bytes) -> bytes:
+    """A field that holds bytes, a string or a message."""
+    return b"".join((varint(number << 3 | LENGTH), varint(len(content)), content))
+
+
+def resource_head(type_url: str, name: str, version: str, body_length: int) -> bytes:
+    """All that stands before the body in a response's entry for a resource.
+
+    The entry is ``DeltaDiscoveryResponse.resources``: a ``Resource`` whose last field is an ``Any`` whose last field is the
+    body. So ``resource_head(...) + body`` is the whole entry, and nobody copies the body to build it.
+    """
+    any_head = field(1, type_url.encode()) + b"\x12" + varint(body_length)
+    any_length = len(any_head) + body_length
+    head = field(3, name.encode()) + field(1, version.encode()) + b"\x12" + varint(any_length)
+    return b"\x12" + varint(len(head) + any_length) + head + any_head
+
+
+def compose_response(
+    *,
+    type_url: str,
+    nonce: str,
+    resources: Iterable[bytes] = (),
+    removed: Iterable[str] = (),
+    system_version: str = "",
+    control_plane: str = "",
+) -> bytes:
+    """A ``DeltaDiscoveryResponse``.
+
+    Args:
+        type_url: Of all its resources.
+        nonce: What the acknowledgement will carry.
+        resources: Heads and bodies, in turn.
+        removed: Names that do not exist (any more).
+        system_version: For people who debug; the log's position.
+        control_plane: Who we are; for people, too.
+
+    Cost: O(octets), one copy.
+    """
+    parts = [field(4, type_url.encode()), field(5, nonce.encode())]
+    if system_version:
+        parts.append(field(1, system_version.encode()))
+    if control_plane:
+        parts.append(field(7, field(1, control_plane.encode())))
+    parts.extend(resources)
+    parts.extend(field(6, name.encode()) for name in removed)
+    return b"".join(parts)
