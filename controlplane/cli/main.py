@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from controlplane.runtime.errors import ControlPlaneError
+from controlplane.runtime.errors import known_errors
 
 app = typer.Typer(
     name="controlplane",
@@ -156,10 +156,10 @@ def log_verify(log_dir: LogDir) -> None:
 
 def main() -> None:
     """The command ``controlplane``: errors of ours are one line, not a traceback."""
-    from controlplane.cli.messages import known_errors
-
     try:
         app()
-    except (ControlPlaneError, *known_errors()) as error:
+    except Exception as error:
+        if not isinstance(error, known_errors()):
+            raise
         sys.stderr.write(f"controlplane: {error}\n")
         sys.exit(2)

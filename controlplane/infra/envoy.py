@@ -164,9 +164,9 @@ class EnvoySupervisor:
                 self._process, self._found = None, []
                 self._directory.remove_record()
                 follower.drain()
+                if self._retired:
+                    self._directory.remove()
                 group.cancel_scope.cancel()
-        if self._retired:
-            self._directory.remove()
 
     def stop(self) -> None:
         """End its Envoy, or never start one."""

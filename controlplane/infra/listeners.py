@@ -158,7 +158,9 @@ class ListenerWatch:
             if listener.refusal:
                 # The port looks free and Envoy refuses it: offered again ever more rarely, or this would go round for ever.
                 again = now - listener.recovered < _LONGEST_S
-                listener.patience_s = min(max(listener.patience_s * 2, self._interval_s), _LONGEST_S) if again else self._interval_s
+                listener.patience_s = (
+                    min(max(listener.patience_s * 2, self._interval_s), _LONGEST_S) if again else self._interval_s
+                )
                 listener.due = now + listener.patience_s
             listener.failed = True
             reason = reason or _refusal(key, listener.refusal)

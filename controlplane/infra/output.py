@@ -17,7 +17,7 @@ import anyio.lowlevel
 import msgspec
 import structlog
 
-LOG_FORMAT: Final = '{"level":"%l","logger":"%n","message":"%j"}'
+LOG_FORMAT: Final = '{"pid":%P,"level":"%l","logger":"%n","message":"%j"}'
 """Envoy's ``--log-format``: one JSON object a line, ``%j`` escaping the message."""
 
 _LEVELS: Final = {
@@ -45,6 +45,7 @@ class _Line(msgspec.Struct):
     level: str
     logger: str
     message: str
+    pid: int | None = None
 
 
 def redact(text: str) -> str:
@@ -55,8 +56,9 @@ def redact(text: str) -> str:
 class OutputFollower:
     """Passes an Envoy's output on, line by line, each at its own level.
 
-    The file is emptied when it has grown to ``limit`` octets, and as soon as a line held a secret: whatever has been passed on
-    need not stay. What is written in the instant before is lost; it is the price of a file that nobody has to rotate.
+    The file is emptied once all of it is passed on and it is longer than ``limit`` octets, or held a secret: what is in our log
+    need not stay. What is written in the instant before is lost; it is the price of a file that nobody has to rotate. An Envoy
+    that writes faster than we read has its file emptied at twice the limit; then what was not read is lost, and we say so.
 
     Args:
         path: What the Envoy appends to; need not exist yet.
@@ -83,6 +85,7 @@ class OutputFollower:
         self._position = self._recall()
         self._rest = b""
         self._skipping = False
+        self._tainted = False
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -119,13 +122,12 @@ class OutputFollower:
             return False
         self._position += len(data)
         *lines, self._rest = (self._rest + data).split(b"\n")
-        secret = False
         for line in lines:
-            secret |= self._emit(line)
+            self._emit(line)
         if len(self._rest) > _LINE_LIMIT:
-            secret |= self._emit(self._rest)
+            self._emit(self._rest)
             self._rest, self._skipping = b"", True
-        if secret or size > self._limit:
+        if (self._position >= size and (self._tainted or size > self._limit)) or size > 2 * self._limit:
             self._empty(descriptor)
         self._seen.write_text(str(max(0, self._position - len(self._rest))))
         return len(data) == _CHUNK
@@ -133,31 +135,30 @@ class OutputFollower:
     def _empty(self, descriptor: int) -> None:
         unread = os.fstat(descriptor).st_size - self._position
         os.ftruncate(descriptor, 0)
-        self._position = 0
+        self._position, self._tainted = 0, False
         if unread > 0:
+            self._rest = b""
             self._log.warning("envoy writes faster than its log can be passed on; some of it is dropped", octets=unread)
 
-    def _emit(self, line: bytes) -> bool:
-        """Pass one line on. Returns whether something of it had to be hidden."""
+    def _emit(self, line: bytes) -> None:
         if self._skipping:  # the end of a line that was too long
             self._skipping = False
-            return False
+            return
         if not line.strip():
-            return False
+            return
         try:
             entry = msgspec.json.decode(line, type=_Line)
         except msgspec.MsgspecError:
             # The loader's, the allocator's or a crash's words, never good news; or the beginning of a line without end.
             entry = _Line("warning", "", line.decode("utf-8", "replace").replace('\\"', '"'))
         message = redact(entry.message)
-        secret = message != entry.message
+        self._tainted |= message != entry.message
         if len(message) > _MESSAGE_LIMIT:
             message = f"{message[:_MESSAGE_LIMIT]}... ({len(message) - _MESSAGE_LIMIT} more characters)"
         level = _LEVELS.get(entry.level, logging.WARNING)
         if entry.logger == "main" and message.startswith(_INVENTORY):
             level = logging.DEBUG
-        self._log.log(level, message, envoy_logger=entry.logger)
-        return secret
+        self._log.log(level, message, pid=entry.pid, envoy_logger=entry.logger)
 
     def _recall(self) -> int:
         try:

@@ -18,8 +18,6 @@ from pathlib import Path
 import anyio
 
 _PROC = Path("/proc")
-_START_TIME = 19
-"""Index of ``starttime`` (field 22) in ``/proc/<pid>/stat`` behind the process' name. Source: proc(5)."""
 
 
 class Process:
@@ -28,15 +26,17 @@ class Process:
     Attributes:
         pid: Its number.
         start_time: When it began, in clock ticks since the machine's start: with ``pid`` it names one process of one boot.
-        arguments: Its command line as the kernel has it.
+        arguments: Its command line.
     """
 
-    def __init__(self, pid: int, pidfd: int, child: subprocess.Popen[bytes] | None) -> None:
+    def __init__(
+        self, pid: int, start_time: int, arguments: Sequence[str], pidfd: int, child: subprocess.Popen[bytes] | None
+    ) -> None:
         self.pid = pid
+        self.start_time = start_time
+        self.arguments = tuple(arguments)
         self._pidfd = pidfd
         self._child = child
-        self.start_time = _start_time(pid)
-        self.arguments = command_line(pid)
 
     @classmethod
     def spawn(cls, arguments: Sequence[str], *, directory: Path, output: Path) -> Process:
@@ -62,7 +62,8 @@ class Process:
             )
         finally:
             os.close(descriptor)
-        return cls(child.pid, os.pidfd_open(child.pid), child)
+        # Until we wait for it, it is there to be looked at, be it dead already.
+        return cls(child.pid, _stat(child.pid)[1], arguments, os.pidfd_open(child.pid), child)
 
     @classmethod
     def attach(cls, pid: int) -> Process | None:
@@ -71,15 +72,15 @@ class Process:
             pidfd = os.pidfd_open(pid)
         except OSError:
             return None
+        # The descriptor came first, so what is read now is this process' own.
         try:
-            process = cls(pid, pidfd, None)
-        except (OSError, ValueError):
-            process = None
-        # A dead one has no command line any more. The descriptor came first, so what was read is this process' own.
-        if process is None or not process.arguments:
-            os.close(pidfd)
-            return None
-        return process
+            state, start_time = _stat(pid)
+            if state not in "ZX":
+                return cls(pid, start_time, command_line(pid), pidfd, None)
+        except OSError:
+            pass
+        os.close(pidfd)
+        return None
 
     async def wait(self) -> int | None:
         """Its exit status as ``subprocess`` gives it (negative: a signal's number); None where we are not its parent."""
@@ -119,7 +120,7 @@ class Process:
 
 
 def command_line(pid: int) -> tuple[str, ...]:
-    """Arguments of a process; empty for one that is gone or dead.
+    """Arguments of a process; empty for one that is gone or dead, and for an instant while it becomes another program.
 
     Raises:
         PermissionError: They may not be read.
@@ -136,6 +137,7 @@ def processes() -> Iterator[int]:
     return (int(entry.name) for entry in _PROC.iterdir() if entry.name.isdecimal())
 
 
-def _start_time(pid: int) -> int:
+def _stat(pid: int) -> tuple[str, int]:
+    """State and start time, fields 3 and 22. Source: proc(5). The name before them may hold anything, parentheses too."""
     fields = Path(_PROC, str(pid), "stat").read_text().rpartition(")")[2].split()
-    return int(fields[_START_TIME])
+    return fields[0], int(fields[19])

@@ -152,9 +152,9 @@ class StateDirectory:
         if CONFIG_FLAG not in arguments[:-1]:
             return None
         path = Path(arguments[arguments.index(CONFIG_FLAG) + 1])
-        if path.name != "bootstrap.json" or path.parents[2:3] != [self._gateways]:
+        if path.name != "bootstrap.json" or path.parent.parent.parent != self._gateways:
             return None
-        return f"{unquote(path.parents[1].name)}/{unquote(path.parents[0].name)}"
+        return f"{unquote(path.parent.parent.name)}/{unquote(path.parent.name)}"
 
 
 def _file_name(part: str) -> str:

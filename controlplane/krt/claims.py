@@ -85,8 +85,7 @@ class Claims(Generic[R]):
         if old is None or owner is None:
             self._own(key, output, row)
         elif owner == key:
-            if old is not row and old != row:
-                self._touch(output, row)
+            self._write(output, row)
         elif precedes(key, owner):
             # The owner's own key went unmentioned only as long as it owned it.
             self._claimed.setdefault(owner, (output,))
@@ -118,7 +117,12 @@ class Claims(Generic[R]):
             self._owner.pop(output, None)
         else:
             self._owner[output] = key
-        self._touch(output, row)
+        self._write(output, row)
+
+    def _write(self, output: Key, row: R) -> None:
+        old = self._rows.get(output)
+        if old is None or (old is not row and old != row):
+            self._touch(output, row)
 
     def _contest(self, output: Key) -> None:
         self.contested.update(self._losers.get(output, ()))

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 R_co = TypeVar("R_co", bound=Row, covariant=True)
 T = TypeVar("T")
-V = TypeVar("V")
 
 _OWN_KEY: Callable[[Any], Key] = attrgetter("key")
 
@@ -131,7 +130,7 @@ class Collection(Generic[R_co]):
         """Whether all that it reads, down to the sources, is synced."""
         return self._synced
 
-    def index(self, name: str, extract: Callable[[R_co], V | list[V] | frozenset[V] | None]) -> Index[R_co]:
+    def index(self, name: str, extract: Callable[[R_co], object]) -> Index[R_co]:
         """Declare an index: rows by a value of theirs.
 
         Args:
@@ -202,8 +201,11 @@ class Collection(Generic[R_co]):
         self._writes += 1
         if key in before:
             self._unsure = True
+            self._in_order = False  # it may have been removed: put back, it stands last
         else:
-            before[key] = rows.get(key)
+            old = before[key] = rows.get(key)
+            if old is None:
+                self._in_order = False
         if row is None:
             rows.pop(key, None)
         else:
@@ -224,8 +226,6 @@ class Collection(Generic[R_co]):
                     del changed[key]
                 else:
                     changed[key] = seq
-                    if old is None:
-                        self._in_order = False
             yield
         self._unsure = False
         if not delta:

@@ -74,7 +74,7 @@ class Declarations:
         return self._add(Singleton(*place, function, tuple(reads), options))
 
     def group(
-        self, name: str, members: Collection[P], *, by: Callable[[P], G | list[G] | frozenset[G] | None]
+        self, name: str, members: Collection[P], *, by: Callable[[P], Key | list[G] | frozenset[G] | None]
     ) -> Collection[Group[P]]:
         """Declare the rows of a collection by a key of theirs.
 
@@ -87,7 +87,7 @@ class Declarations:
         return self._add(GroupBy(state, rank, name, members, by))
 
     def count(
-        self, name: str, members: Collection[P], *, by: Callable[[P], G | list[G] | frozenset[G] | None]
+        self, name: str, members: Collection[P], *, by: Callable[[P], Key | list[G] | frozenset[G] | None]
     ) -> Collection[Count]:
         """Declare how many rows of a collection share a key; ``by`` as for ``group``."""
         state, rank, name, _ = self._place(name, Count, (members,), {})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import ClassVar, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import msgspec
 
@@ -22,14 +22,16 @@ G = TypeVar("G", bound=Row)
 class Group(msgspec.Struct, Generic[M], frozen=True):
     """The rows that share a key, sorted by their own keys; never empty."""
 
-    key: Key
+    key: Any
+    """What ``by`` gave; only who declared the group knows its form."""
     rows: tuple[M, ...]
 
 
 class Count(msgspec.Struct, frozen=True):
     """How many rows share a key; never 0."""
 
-    key: Key
+    key: Any
+    """As in `Group`."""
     count: int
 
 

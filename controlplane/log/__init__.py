@@ -5,7 +5,7 @@ It stores bytes and is handed its codec; it knows nothing of what the events mea
 
 from controlplane.log.damage import Damage, Torn
 from controlplane.log.errors import LogError, LogLocked, UnknownEventType
-from controlplane.log.files import File, Files, Held, Lock, OSFiles
+from controlplane.log.files import Files, OSFiles
 from controlplane.log.interface import SYNC_SECONDS, Log, LogStatistics
 from controlplane.log.memory import MemoryLog
 from controlplane.log.opening import Opened
@@ -23,12 +23,9 @@ __all__ = [
     "CheckpointFunction",
     "Codec",
     "Damage",
-    "File",
     "Files",
     "FromSegment",
     "FsyncMode",
-    "Held",
-    "Lock",
     "Log",
     "LogError",
     "LogLocked",

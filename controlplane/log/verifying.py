@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -11,9 +11,12 @@ from controlplane.log.damage import Damage, Torn
 from controlplane.log.errors import LogError
 from controlplane.log.files import Files, OSFiles
 from controlplane.log.folder import list_folder
-from controlplane.log.lines import HeaderLine
+from controlplane.log.lines import EventLine, HeaderLine
 from controlplane.log.records import Codec
 from controlplane.log.scan import SegmentScan, check_chain
+
+DAMAGE_LIMIT: Final = 1000
+"""How much damage a report names; a file overwritten with line breaks has any amount of it."""
 
 
 class SegmentReport(msgspec.Struct, frozen=True):
@@ -37,7 +40,9 @@ class LogReport(msgspec.Struct, frozen=True):
 
     segments: tuple[SegmentReport, ...]
     damage: tuple[Damage, ...]
-    """In the order of the log; empty in a good one."""
+    """In the order of the log, the first `DAMAGE_LIMIT` of it; empty in a good one."""
+    damages: int
+    """How much there is in all."""
     torn: Torn | None
     """An unfinished transaction at the end: no damage. A writer is at it, or the next opening cuts it off."""
     foreign: tuple[str, ...]
@@ -89,24 +94,37 @@ def verify(path: Path | str, codec: Codec[Any] | None = None, *, files: Files | 
     listing = list_folder(Path(path), files)
     if not listing.segments:
         raise LogError("there is no log in this folder (no segment, NNNNNNNNNNNNNNNNNNNN.jsonl)", file=path)
-    damage: list[Damage] = []
+    found = _Found()
     reports: list[SegmentReport] = []
     headers: list[tuple[Path, HeaderLine]] = []
     torn = None
     for segment in listing.segments:
-        with SegmentScan(segment, files, newest=segment == listing.segments[-1], on_damage=damage.append) as scan:
+        with SegmentScan(segment, files, newest=segment == listing.segments[-1], on_damage=found) as scan:
             if scan.header:
                 headers.append((segment, scan.header))
-                check_chain(headers[-2:], damage.append)
+                check_chain(headers[-2:], found)
             if reports and scan.first_seq != reports[-1].last_seq + 1:
                 reason = f"the segment before ends at seq {reports[-1].last_seq}: what is between is missing"
-                damage.append(Damage(str(segment), 1, 0, scan.first_seq, reason))
-            reports.append(_verify_segment(scan, codec, damage))
+                found(Damage(str(segment), 1, 0, scan.first_seq, reason))
+            reports.append(_verify_segment(scan, codec, found))
             torn = scan.torn
-    return LogReport(tuple(reports), tuple(damage), torn, listing.foreign)
+    return LogReport(tuple(reports), tuple(found.damage), found.count, torn, listing.foreign)
 
 
-def _verify_segment(scan: SegmentScan, codec: Codec[Any] | None, damage: list[Damage]) -> SegmentReport:
+class _Found:
+    """Collects damage, within bounds."""
+
+    def __init__(self) -> None:
+        self.damage: list[Damage] = []
+        self.count = 0
+
+    def __call__(self, damage: Damage) -> None:
+        self.count += 1
+        if len(self.damage) < DAMAGE_LIMIT:
+            self.damage.append(damage)
+
+
+def _verify_segment(scan: SegmentScan, codec: Codec[Any] | None, found: _Found) -> SegmentReport:
     scan.checkpoint()
     checkpoint_octets = scan.end
     events = transactions = 0
@@ -116,16 +134,19 @@ def _verify_segment(scan: SegmentScan, codec: Codec[Any] | None, damage: list[Da
         events += 1
         transactions += event.seq == event.transaction
         last_seq, last_time = event.seq, event.time
-        if codec:
-            try:
-                codec.decode(event.type, bytes(event.data))
-            except LookupError:
-                reason = f"unknown event type {event.type!r}, written by a newer version"
-                damage.append(Damage(str(scan.path), scan.line, scan.offset, event.seq, reason))
-            except ValueError as error:
-                reason = f"the {event.type} cannot be decoded: {error}"
-                damage.append(Damage(str(scan.path), scan.line, scan.offset, event.seq, reason))
+        if codec and (reason := _decoding_problem(codec, event)):
+            found(Damage(str(scan.path), scan.line, scan.offset, event.seq, reason))
     octets = scan.position
     return SegmentReport(
         str(scan.path), scan.first_seq, last_seq, transactions, events, octets, checkpoint_octets, last_time
     )
+
+
+def _decoding_problem(codec: Codec[Any], event: EventLine) -> str | None:
+    try:
+        codec.decode(event.type, bytes(event.data))
+    except LookupError:
+        return f"unknown event type {event.type!r}, written by a newer version"
+    except ValueError as error:
+        return f"the {event.type} cannot be decoded: {error}"
+    return None

@@ -65,7 +65,7 @@ class SegmentWriter:
         A segment with a large checkpoint goes on until its events weigh as much: checkpoints are at most half of a log.
         """
         events_octets = self.octets - self._state_octets
-        return events_octets > 0 and self.octets >= segment_octets and events_octets >= self._state_octets
+        return self.octets >= segment_octets and events_octets >= self._state_octets
 
     def write(self, data: bytes, events: int) -> None:
         """Appends a transaction's lines, with one write unless the system takes less.

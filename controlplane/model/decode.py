@@ -33,6 +33,8 @@ _LABEL: Final = Text(min_length=1, max_length=63, pattern=DNS_LABEL)
 _SUBDOMAIN: Final = Text(min_length=1, max_length=253, pattern=DNS_SUBDOMAIN)
 _PLAIN_NAME: Final = re.compile(r"(?=.{1,63}\Z)[a-z0-9](?:[-a-z0-9]*[a-z0-9])?\Z")
 """A name that fits all kinds."""
+_PLACE: Final = re.compile(r" - at (?:`key` in )?`\$\.?(?P<path>.*)`\Z")
+"""Where msgspec says that an error is."""
 _STAND_IN: Final = "unnamed"
 
 
@@ -192,10 +194,8 @@ def _fit(document: Mapping[str, object], info: KindInfo) -> KubernetesObject | l
         pruned = without_nulls(document, shape)
     try:
         return _convert(pruned, info)
-    except UnicodeEncodeError:
-        return list(explain(pruned, shape, "", quoted))
-    except msgspec.ValidationError as error:
-        return list(explain(pruned, shape, "", quoted)) or [as_msgspec_says(error)]
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
+        return list(explain(pruned, shape, "", quoted)) or [in_its_own_words(error)]
 
 
 def _convert(document: object, info: KindInfo) -> KubernetesObject:
@@ -210,10 +210,13 @@ def _convert(document: object, info: KindInfo) -> KubernetesObject:
     return row  # type: ignore[return-value]  # KINDS and KubernetesObject list the same structs
 
 
-def as_msgspec_says(error: msgspec.ValidationError) -> FieldProblem:
-    """Its message and its path as they are, for an error that ``problems.explain`` has no words for."""
-    problem, _, path = str(error).partition(" - at `$")
-    return FieldProblem(path.rstrip("`").lstrip("."), problem, "see the API's reference for this field")
+def in_its_own_words(error: msgspec.ValidationError | UnicodeEncodeError) -> FieldProblem:
+    """An error's message and path as they are, for what ``problems.explain`` has no words for."""
+    problem, place = str(error), _PLACE.search(str(error))
+    if place:
+        problem = problem[: place.start()]
+    path = place["path"] if place else ""
+    return FieldProblem(path, printable(problem), "see the API's reference for this field")
 
 
 def _decode_secret(

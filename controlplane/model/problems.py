@@ -7,7 +7,6 @@ else (a test holds the two against each other).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from difflib import get_close_matches
@@ -73,7 +72,7 @@ def _explain_parts(value: object, shape: Parts, path: str, quote: Quote) -> Iter
         yield _mismatch(value, "an object", path, quote, f"use {words(shape)}")
         return
     for name, item in value.items():
-        if not isinstance(name, str):
+        if not isinstance(name, str) or not is_unicode(name):
             yield FieldProblem(path, f"{quoted(name)} is no field's name", "put it in quotes or remove it")
         elif name in shape.fields:
             yield from explain(item, shape.fields[name], join(path, name), quote)
@@ -125,7 +124,7 @@ def _explain_text(value: object, shape: Text, path: str, quote: Quote) -> Iterat
         yield FieldProblem(path, "empty", f"use {words(shape)}")
     elif shape.max_length is not None and len(value) > shape.max_length:
         yield FieldProblem(path, f"{quote(value)} has {len(value)} characters", f"use at most {shape.max_length}")
-    elif shape.pattern is not None and not re.search(shape.pattern, value):
+    elif shape.pattern is not None and not shape.accepts(value):
         yield FieldProblem(path, f"{quote(value)} is not of this field's form", f"use {PATTERN_WORDS[shape.pattern]}")
 
 

@@ -6,6 +6,7 @@ more closely (which fields are wrong, which are unknown, what stands there as ``
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Final, TypeAlias
@@ -21,6 +22,12 @@ class Text(msgspec.Struct, frozen=True):
     max_length: int | None = None
     pattern: str | None = None
     """A regular expression of Python's, to be searched for."""
+
+    def accepts(self, text: str) -> bool:
+        """Whether a text fits, but for characters that UTF-8 has no bytes for."""
+        if len(text) < self.min_length or (self.max_length is not None and len(text) > self.max_length):
+            return False
+        return self.pattern is None or re.search(self.pattern, text) is not None
 
 
 class Whole(msgspec.Struct, frozen=True):

@@ -35,7 +35,7 @@ from controlplane.model.http_route import HTTPRoute
 from controlplane.model.ir import ObjectReport
 from controlplane.model.kubernetes import EndpointSlice, Namespace, Secret, Service
 from controlplane.model.objects import KINDS, KubernetesObject
-from controlplane.model.references import ObjectReference
+from controlplane.model.references import FieldProblem, ObjectReference
 
 
 class CurrentSettings(msgspec.Struct, frozen=True):
@@ -252,7 +252,9 @@ class Fold:
         for source, kinds in event.sources.items():
             for kind in kinds:
                 tx.put(base.source_kinds, SourceKind((kind, source), synced=False))
-        for collection in (base.settings, base.reports, *of_one_incarnation):
+        tx.mark_synced(base.settings)
+        tx.mark_synced(base.reports)
+        for collection in of_one_incarnation:
             tx.mark_synced(collection)
         for kind in KINDS:
             tx.mark_unsynced(base.of_kind(kind))
@@ -265,24 +267,31 @@ class Fold:
                 tx.mark_synced(self._base.of_kind(kind))
 
 
-def known_objects(base: Base, source: str) -> dict[ObjectReference, KubernetesObject]:
-    """The objects that the log says a source has given; what the source must take back if it does not find them again."""
-    known: dict[ObjectReference, KubernetesObject] = {}
+class KnownObjects(msgspec.Struct, frozen=True):
+    """What the log says that a source has given: what it must take back if it does not find it again."""
+
+    objects: dict[ObjectReference, KubernetesObject]
+    remarks: dict[ObjectReference, tuple[tuple[FieldProblem, ...], tuple[FieldProblem, ...]]]
+    """Warnings and unsupported fields, of objects that have any."""
+    rejected: frozenset[ObjectReference]
+    """Objects whose newest form is wrong; one can be among ``objects`` as well, in its last good form."""
+
+
+def known_objects(base: Base, source: str) -> KnownObjects:
+    """What a source has given so far. Cost: O(objects)."""
+    known = KnownObjects({}, {}, frozenset())
+    rejected = set()
     for report in base.reports.rows():
+        if report.source != source:
+            continue
         kind, _, key = report.key.partition(" ")
-        row = base.of_kind(kind).get(key) if report.source == source else None
+        namespace, _, name = key.rpartition("/")
+        reference = ObjectReference(kind, namespace, name)
+        row = base.of_kind(kind).get(key)
         if row is not None:
-            namespace, _, name = key.rpartition("/")
-            known[ObjectReference(kind, namespace, name)] = row
-    return known
-
-
-def known_rejections(base: Base, source: str) -> frozenset[ObjectReference]:
-    """The objects whose newest form the log says is wrong."""
-    found = set()
-    for report in base.reports.rows():
-        if report.source == source and report.errors:
-            kind, _, key = report.key.partition(" ")
-            namespace, _, name = key.rpartition("/")
-            found.add(ObjectReference(kind, namespace, name))
-    return frozenset(found)
+            known.objects[reference] = row
+        if report.warnings or report.unsupported:
+            known.remarks[reference] = (report.warnings, report.unsupported)
+        if report.errors:
+            rejected.add(reference)
+    return msgspec.structs.replace(known, rejected=frozenset(rejected))

@@ -27,6 +27,11 @@ def _decoder(row: type) -> msgspec.json.Decoder[list[tuple[Any, int]]]:
     return msgspec.json.Decoder(list[tuple[row, int]])  # type: ignore[valid-type]
 
 
+@lru_cache
+def _kept_decoder(row: type) -> msgspec.json.Decoder[list[tuple[Any, list[Any]]]]:
+    return msgspec.json.Decoder(list[tuple[Any, list[row]]])  # type: ignore[valid-type]
+
+
 class _Encoded(msgspec.Struct):
     seq: int
     synced: list[str]
@@ -49,8 +54,8 @@ def decode_checkpoint(graph: Graph, data: bytes) -> Checkpoint | None:
     for name, raw in encoded.sources.items():
         rows = _decoder(collections[name].row_type).decode(raw)
         sources[name] = {row.key: (row, seq) for row, seq in rows}
-    kept = {}
+    kept: dict[str, dict[Any, tuple[Any, ...]]] = {}
     for name, raw in encoded.kept.items():
-        pairs = msgspec.json.decode(raw, type=list[tuple[Any, list[collections[name].kept_type]]])  # type: ignore[name-defined]
+        pairs = _kept_decoder(collections[name].kept_type).decode(raw)
         kept[name] = {tuple(key) if isinstance(key, list) else key: tuple(rows) for key, rows in pairs}
     return Checkpoint(seq=encoded.seq, sources=sources, kept=kept, synced=tuple(encoded.synced))

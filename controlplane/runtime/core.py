@@ -5,7 +5,7 @@ Live and in a replay the same code folds the same transactions; nothing else may
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from time import perf_counter
 
@@ -19,6 +19,7 @@ from controlplane.model.codec import EventCodec
 from controlplane.model.events import SCHEMA_VERSION, AnyEvent
 from controlplane.reducers import Fold, declare_state
 from controlplane.runtime.checkpoint import decode_checkpoint, encode_checkpoint
+from controlplane.sources import Appender
 from controlplane.translate import declare_translation
 
 Subscriber = Callable[[Commit], None]
@@ -132,7 +133,7 @@ class Core:
                 subscriber(commit)
             return transaction.seq
 
-    def appender(self, source: str) -> Callable[[Sequence[AnyEvent]], Awaitable[None]]:
+    def appender(self, source: str) -> Appender:
         """The way in for one source."""
 
         async def append(events: Sequence[AnyEvent]) -> None:

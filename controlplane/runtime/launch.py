@@ -11,7 +11,7 @@ from typing import Any, TextIO
 import anyio
 import structlog
 
-from controlplane.runtime.errors import ControlPlaneError
+from controlplane.runtime.errors import known_errors
 from controlplane.runtime.options import RunOptions
 
 
@@ -38,14 +38,14 @@ def run_loop(main: Callable[..., Awaitable[None]], *arguments: object) -> None:
     """Run an event loop until ``main`` ends.
 
     Raises:
-        ControlPlaneError: What ended it, if that was a message to a person.
+        Exception: What ended it; alone, if it is one of ours with a message to a person.
     """
     # What is loaded at the start lives as long as the process: the collector need not look at it again and again.
     gc.freeze()
     try:
         anyio.run(main, *arguments, backend_options={"use_uvloop": _has_uvloop()})
     except BaseExceptionGroup as group:
-        messages, others = group.split(ControlPlaneError)
+        messages, others = group.split(known_errors())
         if messages is not None and others is None:
             raise _first(messages) from group
         raise
@@ -53,7 +53,7 @@ def run_loop(main: Callable[..., Awaitable[None]], *arguments: object) -> None:
         pass
 
 
-def _first(group: BaseExceptionGroup[ControlPlaneError]) -> ControlPlaneError:
+def _first(group: BaseExceptionGroup[Exception]) -> Exception:
     error = group.exceptions[0]
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
 

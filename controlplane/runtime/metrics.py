@@ -34,8 +34,8 @@ class ControlPlaneCollector(Collector):
         )
         base = self._core.state.rows.base
         counts: dict[str, int] = {row.key[1]: 0 for row in base.source_kinds.rows()}
-        for row in self._core.state.rows.errors.rows():
-            counts[row.key] = counts.get(row.key, 0) + row.count
+        for wrong in self._core.state.rows.errors.rows():
+            counts[wrong.key] = counts.get(wrong.key, 0) + wrong.count
         for part in base.source_parts.rows():
             counts[part.key[0]] = counts.get(part.key[0], 0) + 1
         for source, count in sorted(counts.items()):

@@ -58,7 +58,8 @@ def fold_events(events: Sequence[AnyEvent], options: RunOptions) -> OfflineTrans
     state = State()
     state.apply(log.append([started], source="controlplane"))
     state.apply(log.append([*events, SourceSynced(kinds)], source=FilesSource.name))
-    errors, warnings = [], []
+    errors: list[str] = []
+    warnings: list[str] = []
     for event in events:
         match event:
             case ObjectRejected(reference, problems, origin):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 
 import anyio
 import structlog
@@ -42,6 +43,16 @@ def to_event(fact: xds.Event) -> AnyEvent:
             )
         case xds.ProxyDisconnected():
             return ProxyDisconnected(proxy=fact.proxy, reason=fact.reason)
+
+
+def unbindable(fact: xds.ProxyRejected) -> Iterator[tuple[str, str, int]]:
+    """The (gateway, address, port) of listeners that an Envoy could not bind, as its rejection says."""
+    for name, _ in fact.resources:
+        _, _, place = name.partition("~")
+        address, _, port = place.rpartition("~")
+        # Source: envoy-observed, "Rejections": ``<name>: cannot bind '<address>:<port>': Address already in use``.
+        if port.isdecimal() and f"{name}: cannot bind" in fact.message:
+            yield fact.scope, address, int(port)
 
 
 class ProxyJournal:

@@ -61,6 +61,7 @@ class Readiness:
     def fulfil(self, name: str) -> None:
         """What was expected is there."""
         self._process[name] = ""
+        self.checks()
 
     def stop(self) -> None:
         """Unready for the rest of this life."""

@@ -26,17 +26,17 @@ from controlplane.log import Log, MemoryLog, MemorySecretStore, Secrets, SecretS
 from controlplane.model.codec import EventCodec
 from controlplane.model.events import SCHEMA_VERSION, AnyEvent, ControlPlaneStarted
 from controlplane.model.objects import KINDS
-from controlplane.reducers import known_objects, known_rejections
+from controlplane.reducers import known_objects
 from controlplane.runtime.admin import Admin, AdminSources, LoopLag
 from controlplane.runtime.core import Core, State, replay
 from controlplane.runtime.errors import ControlPlaneError
 from controlplane.runtime.metrics import make_registry
 from controlplane.runtime.options import HostPort, RunOptions
-from controlplane.runtime.proxies import ProxyJournal
+from controlplane.runtime.proxies import ProxyJournal, unbindable
 from controlplane.runtime.readiness import Readiness
 from controlplane.sources import FilesSource
-from controlplane.translate import Resource, with_private_key
-from controlplane.xds import Views, XdsServer
+from controlplane.translate import with_private_key
+from controlplane.xds import Event, ProxyRejected, Resolve, Views, XdsServer
 
 _SHUTDOWN_SECONDS = 4.0
 _log = structlog.get_logger(__name__)
@@ -45,7 +45,9 @@ _log = structlog.get_logger(__name__)
 class Source(Protocol):
     """A task that appends events."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """As the events name it."""
 
     async def run(self) -> None:
         """Append until cancelled."""
@@ -79,8 +81,9 @@ class ControlPlane:
 class _Publisher:
     """What follows from a commit: the views of the proxies, the gate, the infrastructure."""
 
-    def __init__(self, state: State, views: Views, infra: HostInfra | None) -> None:
+    def __init__(self, state: State, readiness: Readiness, views: Views, infra: HostInfra | None) -> None:
         self._state = state
+        self._readiness = readiness
         self._views = views
         self._infra = infra
 
@@ -94,6 +97,7 @@ class _Publisher:
         if resources.synced and not self._views.is_open:
             _log.info("gate_opened", seq=commit.seq, resources=len(resources))
             self._views.open()
+            self._readiness.checks()
 
     def publish_all(self) -> None:
         """What a restored state holds, which no commit says."""
@@ -114,7 +118,7 @@ class _Publisher:
             self._infra.want(places.keys())
 
 
-def _resolver(secrets: Secrets) -> Callable[[Resource], bytes | None]:
+def _resolver(secrets: Secrets) -> Resolve:
     def key_of(digest: str) -> bytes | None:
         return secrets.get(digest.removeprefix("sha256:"))
 
@@ -137,8 +141,14 @@ def _open_log(options: RunOptions, state: State) -> tuple[Log[AnyEvent], Secrets
 def _files_source(folder: Path, secrets: Secrets) -> MakeSource:
     def make(core: Core) -> Source:
         known = known_objects(core.state.rows.base, FilesSource.name)
-        rejected = known_rejections(core.state.rows.base, FilesSource.name)
-        return FilesSource(folder, core.appender(FilesSource.name), known, rejected, put_private_key=secrets.put)
+        return FilesSource(
+            folder,
+            core.appender(FilesSource.name),
+            known.objects,
+            known.rejected,
+            remarks=known.remarks,
+            put_private_key=secrets.put,
+        )
 
     return make
 
@@ -169,11 +179,19 @@ async def running(
     readiness = Readiness(state)
     journal = ProxyJournal(core)
     views = Views(_resolver(secrets))
-    server = XdsServer(views, on_event=journal.put if options.replay is None else lambda _: None)
     lag = LoopLag()
     for name, reason in (("xds", "the xDS port is not bound yet"), ("admin", "the admin port is not bound yet")):
         readiness.expect(name, reason)
     infra: HostInfra | None = None
+
+    def take_fact(fact: Event) -> None:
+        if options.replay is None:
+            journal.put(fact)
+        if infra is not None and isinstance(fact, ProxyRejected):
+            for gateway, address, port in unbindable(fact):
+                infra.note_bind_failure(gateway, address, port, fact.message)
+
+    server = XdsServer(views, on_event=take_fact)
 
     async with anyio.create_task_group() as group:
         try:
@@ -186,7 +204,7 @@ async def running(
                     xds_port=bound.port,
                     report=lambda event: core.appender("infra")([event]),
                 )
-            publisher = _Publisher(state, views, infra)
+            publisher = _Publisher(state, readiness, views, infra)
             core.subscribe(publisher.publish)
             made: list[Source] = []
             shown = AdminSources(

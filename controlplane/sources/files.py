@@ -41,7 +41,7 @@ from controlplane.sources.snapshots import EMPTY, Snapshot, moving_files, take_s
 from controlplane.sources.watching import FolderWatch
 
 PATIENCE: Final = 20
-"""Settling times after which files that are still are read although others are not."""
+"""Settling times after which the files that are still are read although others are not."""
 IDLE_SHARE: Final = 0.01
 """Share of a processor that looking without being told may cost."""
 
@@ -186,18 +186,18 @@ class FilesSource:
         listing = await self._list()
         if self._synced and listing == self._snapshot.listing and not self._snapshot.moving:
             return None
-        deadline = time.monotonic() + PATIENCE * self._settle
-        while True:
+        for look in range(1, PATIENCE + 1):
             await self._sleep(self._settle)
             later = await self._list()
-            patient = time.monotonic() < deadline
             moving = moving_files(listing, later)
             listing = later
+            patient = look < PATIENCE
             if moving and patient:
                 continue
             take = partial(take_snapshot, listing, self._snapshot, moving=moving, patient=patient)
             if snapshot := await _in_thread(take):
                 return snapshot
+        raise AssertionError("an impatient snapshot is always taken")
 
     async def _list(self) -> Listing:
         began = time.monotonic()

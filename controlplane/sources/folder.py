@@ -93,7 +93,7 @@ def list_folder(folder: Path) -> Listing:
                 continue
             if len(seen) == MAX_FOLDERS:
                 faults[""] = (
-                    f"there are more than {MAX_FOLDERS} folders in it, so it is not read; remove some, or a link to many"
+                    f"the folder {folder} has more than {MAX_FOLDERS} folders in it; remove some, or a link to many"
                 )
                 break
             seen.add(identity)
@@ -104,9 +104,10 @@ def list_folder(folder: Path) -> Listing:
                         _sort_in(entry, path, linked, pending, candidates, faults)
         except FileNotFoundError:
             if not relative:
-                faults[""] = "the folder does not exist; create it"
+                faults[""] = f"the folder {folder} does not exist; create it"
         except OSError as error:
-            faults[relative] = f"the folder cannot be read: {_words(error)}"
+            name = "the folder" if relative else f"the folder {folder}"
+            faults[relative] = f"{name} cannot be read: {_words(error)}"
     return Listing(_found_files(candidates, faults), faults)
 
 

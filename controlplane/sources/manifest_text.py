@@ -153,14 +153,14 @@ class _Text:
         problems = [_field_problem(flaw, secret=reference.kind == "Secret") for flaw in manifest.flaws]
         line = manifest.flaws[0].line if manifest.flaws else None
         if isinstance(outcome, Rejected):
-            problems += outcome.errors
-            line = line or self._line_of(manifest, outcome.errors[0].path)
+            flawed = {flaw.path for flaw in manifest.flaws}
+            problems += (error for error in outcome.errors if error.path not in flawed)
+            line = line or self._line_of(manifest, problems[0].path)
         line = line or manifest.line
-        if any(_is_top_level(flaw) for flaw in manifest.flaws) or any(
-            problem.path in _IDENTITY for problem in problems
-        ):
+        if any(_is_top_level(flaw) for flaw in manifest.flaws) or any(problem.path in _IDENTITY for problem in problems):
             self._complete = False
-        if reference.kind not in KINDS or not reference.name:
+        if reference.kind not in KINDS or not _is_named(manifest.value):
+            reference = ObjectReference(reference.kind, "", "")
             text = "; also ".join(str(problem) for problem in problems)
             self._add_problem(manifest, f"{describe(reference)}: {text}", line)
             return
@@ -193,6 +193,12 @@ def _listed_kind(value: Mapping[str, Any]) -> str | None:
         return "List"
     item_kind = kind.removesuffix("List") if isinstance(kind, str) else ""
     return item_kind if item_kind != kind and item_kind in KINDS else None
+
+
+def _is_named(value: Mapping[str, Any]) -> bool:
+    metadata = value.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    return isinstance(name, str) and name != ""
 
 
 def _reference(decoded: Decoded) -> ObjectReference:

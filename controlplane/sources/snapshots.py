@@ -43,7 +43,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     @property
     def reasons(self) -> dict[str, str]:
         """What could not be looked at: path -> reason, which names it."""
-        return {path: f"{path or 'the folder'}: {fault}" for path, fault in self.listing.faults.items()}
+        return {path: f"{path}: {fault}" if path else fault for path, fault in self.listing.faults.items()}
 
 
 EMPTY: Final = Snapshot(Listing({}, {}), {})
@@ -62,7 +62,7 @@ def take_snapshot(listing: Listing, earlier: Snapshot, *, moving: Collection[str
     Args:
         listing: What to read.
         earlier: What was read before; a file that has not changed since is not read again.
-        moving: Files not to be read now.
+        moving: Files not to be read now, and not to be taken for deleted.
         patient: Whether to give up (None) when a file changes meanwhile; if not, it counts as moving.
     """
     readings: dict[str, Reading] = {}
@@ -87,7 +87,11 @@ def take_snapshot(listing: Listing, earlier: Snapshot, *, moving: Collection[str
             unread.add(path)
         readings[path] = _unread(path, earlier.readings.get(path))
     for path, reading in earlier.readings.items():
-        if path not in listing.files and listing.fault_above(path) is not None:
+        if path in listing.files:
+            continue
+        if path in unread:
+            readings[path] = _unread(path, reading)
+        elif listing.fault_above(path) is not None:
             readings[path] = after_earlier(Reading(complete=False), reading)
     files = {path: file for path, file in listing.files.items() if path not in unread}
     return Snapshot(Listing(files, listing.faults), readings, frozenset(unread))

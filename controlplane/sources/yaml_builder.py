@@ -293,5 +293,5 @@ _TYPED_TAGS: Final[dict[str, tuple[type, ...]]] = {
     f"{_YAML}null": (type(None),),
 }
 _KINDS: Final[dict[type, str]] = {int: "a number", float: "a number", bool: "a boolean", type(None): "null"}
-_SHOWN_KEY: Final = re.compile(r"[A-Za-z0-9._/-]{1,63}\Z")
+_SHOWN_KEY: Final = re.compile(r"([A-Za-z0-9._/-]{1,63}|<<)\Z")
 """The keys that a message may name look like fields or labels, and are shorter than a line of PEM."""

@@ -95,6 +95,10 @@ class Delivery:
         """Whether a change of this name concerns the stream."""
         return self.interest.wants(name) or (self.rule.unasked and not self.asked)
 
+    def tracks(self, name: str) -> bool:
+        """Whether the proxy holds this name in the table's version, unless something else is remembered of it."""
+        return self.wants(name)
+
     def desired(self, name: str) -> Entry | None:
         """What the proxy should hold of this name; None for nothing."""
         return self.table.get(name)
@@ -190,7 +194,7 @@ class Delivery:
         """The table has changed in these names. Cost: O(names)."""
         for name, entry in before.items():
             if name not in self.held:
-                if not self.wants(name):
+                if not self.tracks(name):
                     continue
                 self.held[name] = None if entry is None else entry.version
             self._touch(name)
@@ -233,10 +237,10 @@ class Delivery:
             self.wake(lane.key)
             self._tidy(lane)
 
-    def is_owed(self, name: str) -> bool:
-        """Whether the name waits to be answered."""
+    def is_in_step(self, name: str) -> bool:
+        """Whether the proxy, which wants the name, holds it in the table's version."""
         lane = self._lanes.get(self.rule.lane(name))
-        return lane is not None and name in lane.owed
+        return name not in self.held and not (lane is not None and name in lane.owed)
 
     def has_additions_pending(self) -> bool:
         """Whether something that has never been offered waits to be added or changed."""
@@ -465,7 +469,7 @@ class Delivery:
             if name in self.held:
                 held = self.held[name]
             else:
-                held = self._desired_version(name) if self.wants(name) and self.asked else None
+                held = self._desired_version(name) if self.asked and self.tracks(name) else None
             if isinstance(held, str):
                 versions[name] = held
         return versions

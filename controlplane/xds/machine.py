@@ -66,6 +66,7 @@ class Machine:
         self._view = view
         self._limits = limits or Limits()
         self._nonces = 0
+        self._is_asked = False
         self._deadlines: deque[tuple[float, Delivery, str, tuple[str, ...]]] = deque()
         names = self._limits.names
         self._clusters, self._assignments, self._secrets, self._listeners, self._routes = (
@@ -96,6 +97,7 @@ class Machine:
             XdsError: The stream has to end: no type (S1), or a limit.
         """
         delivery = self._delivery(request.type_url)
+        self._is_asked = True
         facts = self._take_answer(delivery, request)
         if delivery is self._routes:
             self._subscribe_routes(request)
@@ -110,6 +112,8 @@ class Machine:
 
     def changed(self, before: Before) -> None:
         """The tables have changed. Cost: O(names that changed)."""
+        if not self._is_asked:
+            return
         for type_url, names in before.items():
             delivery = self._deliveries.get(type_url)
             if delivery is not None:
@@ -154,10 +158,10 @@ class Machine:
         for name in update.dropped:
             hosts.withdraw(name)
         for name in routes.table.names() if update.gained_all else update.answer:
-            if routes.is_owed(name):
-                hosts.introduce(name)
-            else:
+            if routes.is_in_step(name):
                 hosts.recall(name)
+            else:
+                hosts.introduce(name)
         if first:
             hosts.routes_asked()
 

@@ -48,10 +48,12 @@ class VirtualHosts(Delivery):
         self._placed = False
 
     def wants(self, name: str) -> bool:
-        """Whether a change of this virtual host concerns the stream."""
-        if not self._is_present(route_configuration_of(name)):
-            return False
+        """Whether the proxy takes this virtual host, given its RouteConfiguration; before it has asked nobody knows."""
         return not self.asked or super().wants(name)
+
+    def tracks(self, name: str) -> bool:
+        """Nothing is held where the RouteConfiguration is absent."""
+        return self._is_present(route_configuration_of(name)) and self.wants(name)
 
     def desired(self, name: str) -> Entry | None:
         """Nothing, where the RouteConfiguration is absent from the proxy."""

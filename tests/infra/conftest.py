@@ -8,7 +8,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 import structlog
@@ -17,9 +17,11 @@ from controlplane.infra import HostInfra
 from controlplane.infra.state import StateDirectory
 from controlplane.model.events import ListenerFailed, ListenerRecovered
 
+# A sync test makes looptime ask for "the" event loop; where none was ever set, Python makes one, which nobody closes.
+asyncio.set_event_loop(None)
+
 PATIENCE_S = 20
 """How long a real process may take to do what it does in a fraction of a second."""
-
 
 
 class Recorder:
@@ -57,7 +59,9 @@ class Log(Recorder):
 
     async def event(self, text: str, count: int = 1, **fields: object) -> dict[str, Any]:
         """The ``count``-th entry of this text with these fields."""
-        entries = await self.until(lambda e: e["event"] == text and all(e.get(k) == v for k, v in fields.items()), count)
+        entries = await self.until(
+            lambda e: e["event"] == text and all(e.get(k) == v for k, v in fields.items()), count
+        )
         return entries[count - 1]
 
     def texts(self) -> list[str]:
@@ -105,7 +109,13 @@ def hosting(state_dir: Path, log: Log, reports: Reports) -> Hosting:
 
     @asynccontextmanager
     async def host(**options: Any) -> AsyncIterator[HostInfra]:
-        arguments = {"state_dir": state_dir, "xds_address": "127.0.0.1", "xds_port": 1, "report": reports, "log": log.logger}
+        arguments = {
+            "state_dir": state_dir,
+            "xds_address": "127.0.0.1",
+            "xds_port": 1,
+            "report": reports,
+            "log": log.logger,
+        }
         infra = HostInfra(**(arguments | options))
         task = asyncio.create_task(infra.run())
         try:

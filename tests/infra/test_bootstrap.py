@@ -71,7 +71,9 @@ async def test_an_envoy_finds_its_control_plane_and_says_who_it_is(address: str,
     admin = tmp_path / "admin"
     async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        document = bootstrap("demo/web", xds_address=address, xds_port=port, node_id="web-0.demo", region="eu", zone="eu-1")
+        document = bootstrap(
+            "demo/web", xds_address=address, xds_port=port, node_id="web-0.demo", region="eu", zone="eu-1"
+        )
         path = tmp_path / "bootstrap.yaml"
         path.write_text(to_yaml(document))
         command = [find_envoy(), "--disable-hot-restart", "--config-path", path, "--admin-address-path", admin]

@@ -6,7 +6,8 @@ import asyncio
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,34 +24,45 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
         child.kill()
 
 
-def spawn(path: Path, *arguments: str) -> Process:
-    return Process.spawn(arguments, directory=path, output=path / "output")
+@pytest.fixture
+def spawn(tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    """Starts processes, of which none is left at the end."""
+    spawned: list[Process] = []
 
+    def start(*arguments: str) -> Process:
+        process = Process.spawn(arguments, directory=tmp_path, output=tmp_path / "output")
+        spawned.append(process)
+        return process
 
-async def test_output_is_appended_to_a_file_and_the_status_is_known(tmp_path: Path) -> None:
-    for text in ("one", "two"):
-        process = spawn(tmp_path, "sh", "-c", f"echo {text}; echo {text} >&2; exit 7")
-        assert await process.wait() == 7
+    yield start
+    for process in spawned:
+        process.send(signal.SIGKILL)
         process.close()
+
+
+async def test_output_is_appended_to_a_file_and_the_status_is_known(
+    tmp_path: Path, spawn: Callable[..., Process]
+) -> None:
+    for text in ("one", "two"):
+        process = spawn("sh", "-c", f"echo {text}; echo {text} >&2; exit 7")
+        assert await process.wait() == 7
     assert (tmp_path / "output").read_text() == "one\none\ntwo\ntwo\n"
 
 
-async def test_it_has_a_session_of_its_own(tmp_path: Path) -> None:
-    process = spawn(tmp_path, "sleep", "100")
+async def test_it_has_a_session_of_its_own(spawn: Callable[..., Process]) -> None:
+    process = spawn("sleep", "100")
     assert os.getsid(process.pid) == process.pid != os.getsid(0)
     assert await process.stop(5.0)
-    process.close()
 
 
-async def test_a_binary_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+async def test_a_binary_that_is_not_there_is_an_error(tmp_path: Path, spawn: Callable[..., Process]) -> None:
     with pytest.raises(FileNotFoundError):
-        spawn(tmp_path, str(tmp_path / "nothing"))
+        spawn(str(tmp_path / "nothing"))
 
 
 async def test_one_that_is_not_our_child_is_watched(sleeper: subprocess.Popen[bytes]) -> None:
     process = Process.attach(sleeper.pid)
     assert process is not None
-    assert process.arguments == ("sleep", "100")
     waiting = asyncio.create_task(process.wait())
     process.send(signal.SIGKILL)
     assert await waiting is None
@@ -71,14 +83,14 @@ async def test_the_dead_and_the_unburied_are_not_attached_to(sleeper: subprocess
     assert Process.attach(sleeper.pid) is None
 
 
-async def test_one_that_does_not_listen_is_killed(tmp_path: Path) -> None:
+async def test_one_that_does_not_listen_is_killed(tmp_path: Path, spawn: Callable[..., Process]) -> None:
     ready = tmp_path / "ready"
     os.mkfifo(ready)
-    process = spawn(tmp_path, "sh", "-c", f"trap '' TERM; echo > {ready}; while :; do sleep 100; done")
+    program = f"import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); open({str(ready)!r}, 'w').close(); time.sleep(100)"
+    process = spawn(sys.executable, "-c", program)
     await asyncio.to_thread(ready.read_text)
     assert await process.stop(0.05)
     assert await process.wait() == -signal.SIGKILL
-    process.close()
 
 
 async def test_the_start_time_tells_two_lives_of_a_number_apart(sleeper: subprocess.Popen[bytes]) -> None:
@@ -87,5 +99,6 @@ async def test_the_start_time_tells_two_lives_of_a_number_apart(sleeper: subproc
     assert process is not None
     assert ourselves is not None
     assert process.start_time >= ourselves.start_time > 0
+    assert ourselves.arguments == command_line(os.getpid()) != ()
     process.close()
     ourselves.close()

@@ -43,7 +43,8 @@ def open_log(files: ForgetfulFiles, codec: DictCodec) -> OpenLog:
     """Opens the log of the forgetful files; a new segment for each transaction if ``segment_bytes`` is 1."""
 
     def open_log(**options: Any) -> SegmentedLog[dict[str, Any]]:
-        options = {"checkpoint": lambda: b"{}", "fsync": "never"} | options
+        options.setdefault("checkpoint", lambda: b"{}")
+        options.setdefault("fsync", "never")
         return SegmentedLog.open(FOLDER, codec, files=files, **options)
 
     return open_log

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from controlplane.log import LogError, LogReport, SegmentedLog, Transaction, read_log, verify
-from controlplane.log.lines import HeaderLine, InvalidLine, event_line, header_line, read_event
+from controlplane.log.lines import HeaderLine, InvalidLine, checkpoint_line, event_line, header_line, read_event
 from controlplane.log.testing import DictCodec, ForgetfulFiles
 
 FOLDER = Path("/log")
@@ -99,7 +99,8 @@ class TestTornEnd:
         in_memory.overwrite(path, whole + b"".join(lines[3:])[:kept] + bytes(zeros))
         with SegmentedLog.open(FOLDER, DictCodec(), files=in_memory) as log:
             assert (log.last_seq, log.opened.cut and log.opened.cut.octets) == (5, kept + zeros)
-        assert in_memory.content(path) == whole
+        in_memory.crash()
+        assert in_memory.content(path) == whole, "the cut is durable"
 
     def test_in_a_segment_that_has_a_successor_is_damage(self, in_memory: ForgetfulFiles) -> None:
         content = in_memory.content(FOLDER / SECOND)
@@ -187,6 +188,12 @@ CHANGES: dict[str, tuple[Change, int, int, str]] = {
     "a line of other stuff": (lambda lines: [*lines[:3], b"hello\n", *lines[3:]], 4, 6, "does not end in a checksum"),
     "an empty line": (lambda lines: [*lines[:3], b"\n", *lines[3:]], 4, 6, "does not end in a checksum"),
     "the checkpoint is missing": (lambda lines: [lines[0], *lines[2:]], 2, 5, "the line is no checkpoint"),
+    "the checkpoint of another seq": (
+        lambda lines: [lines[0], checkpoint_line(3, b"{}"), *lines[2:]],
+        2,
+        5,
+        "the checkpoint is that of seq 3",
+    ),
     "the header is missing": (lambda lines: lines[1:], 1, 5, "the line is no segment header"),
     "the header is missing and so is all": (lambda lines: [], 1, 5, "the file is empty"),
     "the header only": (lambda lines: lines[:1], 2, 5, "the file ends before it"),
@@ -261,6 +268,25 @@ def test_all_damage_is_found_not_only_the_first(in_memory: ForgetfulFiles) -> No
     for damage in report.damage:
         if damage.file.endswith(SECOND):
             assert damage.offset == sum(map(len, lines[: damage.line - 1]))
+
+
+def test_what_follows_damage_can_be_given_up_as_the_readme_says(in_memory: ForgetfulFiles) -> None:
+    path = FOLDER / THIRD
+    content = in_memory.content(path)
+    for line, kept in ((3, 4), (4, 5), (5, 5), (6, 5)):
+        lines = content.splitlines(keepends=True)
+        lines[line - 1] = lines[line - 1].replace(b"Note", b"Nope")
+        in_memory.overwrite(path, b"".join(lines))
+        (damage,) = verify(FOLDER, files=in_memory).damage
+        in_memory.overwrite(path, b"".join(lines)[: damage.offset])
+        with SegmentedLog.open(FOLDER, DictCodec(), files=in_memory) as log:
+            assert log.last_seq == kept
+
+
+def test_a_report_is_bounded(in_memory: ForgetfulFiles) -> None:
+    in_memory.overwrite(FOLDER / THIRD, in_memory.content(FOLDER / THIRD) + b"\n" * 5000)
+    report = verify(FOLDER, files=in_memory)
+    assert (len(report.damage), report.damages) == (1000, 5000)
 
 
 class TestSegments:

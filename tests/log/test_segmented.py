@@ -227,6 +227,7 @@ def test_a_seq_before_the_oldest_checkpoint_is_an_error(three_segments: Path, co
 
 
 def test_a_second_writer_is_told_who_has_it(tmp_path: Path, codec: DictCodec) -> None:
+    (tmp_path / "lock").write_text("a longer number than ours: 4194304000\n")
     with SegmentedLog.open(tmp_path, codec) as log:
         log.append([{}], source="test")
         with pytest.raises(LogLocked, match=f"process {os.getpid()} has this log open") as info:
@@ -310,14 +311,14 @@ def test_jq_reads_it(three_segments: Path) -> None:
 
 def test_an_unknown_event_type_says_where_and_what_to_do(tmp_path: Path, codec: DictCodec) -> None:
     with SegmentedLog.open(tmp_path, codec) as log:
-        log.append([{}, {"type": "FromTheFuture"}], source="test")
+        log.append([{"type": "FromTheFuture"}, {}], source="test")
     with pytest.raises(UnknownEventType, match="'FromTheFuture', written by a newer version: upgrade") as info:
         list(read_log(tmp_path, codec))
     error = info.value
-    assert (error.file, error.line, error.seq) == (str(tmp_path / "00000000000000000001.jsonl"), 4, 2)
+    assert (error.file, error.line, error.seq) == (str(tmp_path / "00000000000000000001.jsonl"), 3, 1)
     assert isinstance(error.__cause__, LookupError)
     assert verify(tmp_path).damage == ()
-    assert [(d.line, d.seq) for d in verify(tmp_path, codec).damage] == [(4, 2)]
+    assert [(d.line, d.seq) for d in verify(tmp_path, codec).damage] == [(3, 1)]
     assert list(read_log(tmp_path, codec, until=1)) == [Checkpoint(0, b"")], "what is not wanted is not decoded"
 
 

@@ -1,12 +1,13 @@
 """Manifests that are wrong, each with the whole message that a person reads; and the way of those that are right."""
 
 import copy
+from typing import Any
 
 import msgspec
 import pytest
 import yaml
 
-from controlplane.model.decode import Decoded, Ignored, Outcome, Rejected, as_msgspec_says, decode_object
+from controlplane.model.decode import Decoded, Ignored, Outcome, Rejected, in_its_own_words, decode_object
 from controlplane.model.gateway_api import Gateway, GatewayClass, HTTPRoute
 from controlplane.model.kubernetes import EndpointSlice, Namespace, Service
 from controlplane.model.objects import KINDS, KubernetesObject
@@ -192,6 +193,10 @@ BAD = {
         metadata: {name: demo, labels: {on: yes please}}""",
         'Namespace demo: metadata.labels: true is a boolean, where a name belongs; put it in quotes: "true"',
     ),
+    "name of a field that is none of Unicode's": (
+        ROUTE % '{"\\ud800": a}',
+        'HTTPRoute demo/web: spec: "\\ud800" is no field\'s name; put it in quotes or remove it',
+    ),
     "name of a field": (
         ROUTE % "{1: a}",
         "HTTPRoute demo/web: spec: 1 is no field's name; put it in quotes or remove it",
@@ -207,8 +212,7 @@ BAD = {
     ),
     "missing specification": (
         "{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: web}}",
-        "HTTPRoute default/web: spec: required, but missing; "
-        "add it: an object with hostnames, parentRefs or rules",
+        "HTTPRoute default/web: spec: required, but missing; add it: an object with hostnames, parentRefs or rules",
     ),
     "missing enum": (
         SLICE % "endpoints: []",
@@ -337,13 +341,19 @@ def test_a_rejection_names_its_object() -> None:
     assert outcome.reference == ObjectReference("HTTPRoute", "demo", "web")
 
 
-def test_what_msgspec_says_is_told_where_we_have_no_words() -> None:
-    with pytest.raises(msgspec.ValidationError) as caught:
-        msgspec.convert({"metadata": {"name": "a"}, "kind": "Gateway", "spec": {"listeners": 1}}, Gateway)
-    problem = as_msgspec_says(caught.value)
-    assert problem == FieldProblem(
-        "spec.listeners", "Expected `array`, got `int`", "see the API's reference for this field"
-    )
+def test_an_error_that_we_have_no_words_for_speaks_for_itself() -> None:
+    cases: dict[tuple[str, str], dict[Any, Any]] = {
+        ("spec.listeners", "Expected `array`, got `int`"): {"spec": {"listeners": 1}},
+        ("spec.listeners[0].port", "Expected `int` >= 1"): {"spec": {"listeners": [{"port": 0}]}},
+        ("metadata.labels[...]", "Expected `str`, got `int`"): {"metadata": {"labels": {"a": 1}}},
+        ("metadata.labels", "Expected `str`, got `int`"): {"metadata": {"labels": {1: "a"}}},
+        ("metadata", "Object missing required field `name`"): {"metadata": {}},
+        ("", "Object missing required field `metadata`"): {},
+    }
+    for (path, problem), document in cases.items():
+        with pytest.raises(msgspec.ValidationError) as caught:
+            msgspec.convert(document, Gateway)
+        assert in_its_own_words(caught.value) == FieldProblem(path, problem, "see the API's reference for this field")
 
 
 @pytest.mark.parametrize(
@@ -541,9 +551,9 @@ def test_what_stands_in_a_message_is_fit_for_a_terminal_and_for_json() -> None:
     assert isinstance(outcome, Rejected)
     assert all(message.isprintable() for message in outcome.messages)
     msgspec.json.encode(outcome.errors)
-    warned = decode(ROUTE % '{"\\ud800\\u001b": 1}')
+    warned = decode(ROUTE % '{"\\u001b": 1}')
     assert isinstance(warned, Decoded)
-    assert msgspec.json.encode(warned.warnings)
+    assert [warning.path for warning in warned.warnings] == ["spec.\\x1b"]
     named = decode('{apiVersion: v1, kind: Namespace, metadata: {name: "\\ud800\\n"}}')
     assert isinstance(named, Rejected)
     assert msgspec.json.encode(named.reference)

@@ -121,7 +121,7 @@ class RecordingLog:
             await self.next()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def fold() -> type[Fold]:
     return Fold
 
@@ -195,7 +195,7 @@ def _save(path: Path, text: str | bytes) -> None:
 
 
 def _namespace(name: str, **labels: str) -> str:
-    text = "".join(f"\n    {label}: {value}" for label, value in sorted(labels.items()))
+    text = "".join(f'\n    {label}: "{value}"' for label, value in sorted(labels.items()))
     return f"apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {name}\n" + (f"  labels:{text}\n" if labels else "")
 
 

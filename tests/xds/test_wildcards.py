@@ -1,5 +1,7 @@
 """Rules W1 to W11: subscriptions, and the wildcard in its two forms."""
 
+import pytest
+
 from controlplane.xds.types import CLUSTER, LISTENER, LOAD_ASSIGNMENT, ROUTE_CONFIGURATION, SECRET
 
 
@@ -106,11 +108,14 @@ def test_w8_the_wildcard_taken_and_given_back_in_one_request_means_nothing(world
     assert client.responses() == []
 
 
-def test_w9_a_name_that_does_not_exist_is_answered_with_its_removal_and_remembered(world, client, said):
-    for type_url, label in ((LOAD_ASSIGNMENT, "EDS"), (SECRET, "SDS"), (ROUTE_CONFIGURATION, "RDS"), (CLUSTER, "CDS")):
-        assert said(client.settle(client.ask(type_url, "later"))) == [(label, {}, ("later",))]
-        world.put(type_url, later="1")
-        assert said(client.settle()) == [(label, {"later": "1"}, ())]
+@pytest.mark.parametrize(
+    ("type_url", "label"),
+    [(LOAD_ASSIGNMENT, "EDS"), (SECRET, "SDS"), (ROUTE_CONFIGURATION, "RDS"), (CLUSTER, "CDS"), (LISTENER, "LDS")],
+)
+def test_w9_a_missing_name_is_answered_with_its_removal_and_sent_when_it_appears(world, client, said, type_url, label):
+    assert said(client.settle(client.ask(type_url, "later"))) == [(label, {}, ("later",))]
+    world.put(type_url, later="1")
+    assert said(client.settle()) == [(label, {"later": "1"}, ())]
 
 
 def test_w9_missing_and_present_clusters_are_answered_in_two_responses(world, client, said):

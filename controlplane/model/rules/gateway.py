@@ -99,7 +99,7 @@ def infrastructure_keys_are_qualified(infrastructure: GatewayInfrastructure) -> 
         for key in keys:
             if not _METADATA_KEY.search(key) or len(key.split("/")[0]) > _LONGEST_PREFIX:
                 remedy = "use a name of at most 63 letters, digits, '-', '_' and '.', after a domain and '/' or without"
-                yield FieldProblem(entry(field, key), f"{quoted(key)} is no name of a {field[:-1]}", remedy)
+                yield FieldProblem(entry(field, key), f"{quoted(key)} is no name for {field}", remedy)
 
 
 RULES: Final[dict[type[Row], tuple[Rule[Any], ...]]] = {

@@ -82,12 +82,12 @@ BROKEN = {
     ),
     "no name of a label": (
         f"{{listeners: [{HTTP}], infrastructure: {{labels: {{'a b': c}}}}}}",
-        'spec.infrastructure.labels["a b"]: "a b" is no name of a label; '
+        'spec.infrastructure.labels["a b"]: "a b" is no name for labels; '
         "use a name of at most 63 letters, digits, '-', '_' and '.', after a domain and '/' or without",
     ),
     "no name of an annotation": (
         f"{{listeners: [{HTTP}], infrastructure: {{annotations: {{/a: c}}}}}}",
-        'spec.infrastructure.annotations["/a"]: "/a" is no name of a annotation; '
+        'spec.infrastructure.annotations["/a"]: "/a" is no name for annotations; '
         "use a name of at most 63 letters, digits, '-', '_' and '.', after a domain and '/' or without",
     ),
 }
