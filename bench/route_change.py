@@ -40,7 +40,7 @@ class Proxy:
         for type_url in (TypeUrl.CLUSTER, TypeUrl.LISTENER):
             self.machine.receive(Request(type_url=type_url))
             self.drain()
-        self.machine.receive(Request(type_url=TypeUrl.ROUTE_CONFIGURATION, subscribe=[ROUTE_CONFIGURATION]))
+        self.machine.receive(Request(type_url=TypeUrl.ROUTE_CONFIGURATION, subscribe=(ROUTE_CONFIGURATION,)))
         self.drain()
         self.machine.receive(Request(type_url=TypeUrl.VIRTUAL_HOST))
         self.drain()

@@ -214,10 +214,10 @@ class EnvoySupervisor:
                 self._process.close()
                 self._process = None
                 follower.drain()
-                self._log.error("envoy ended by itself", pid=pid, status=_words(status), lived_s=round(lived_s, 3))
+                self._log.error("envoy_ended", pid=pid, status=_words(status), lived_s=round(lived_s, 3))
             self._state = EnvoyState.WAITING
             delay_s = backoff.after(lived_s)
-            self._log.info("envoy is started again", in_s=delay_s)
+            self._log.info("envoy_backing_off", delay_s=delay_s)
             await anyio.sleep(delay_s)
             self._restarts += 1
 
@@ -228,11 +228,9 @@ class EnvoySupervisor:
             process = self._found[-1]
             if self._process is None and record is not None and self._would_start(process, record):
                 self._process, self._adopted, self._started = process, True, record.started
-                self._log.info("envoy of an earlier control plane taken over", pid=process.pid)
+                self._log.info("envoy_adopted", pid=process.pid)
             else:
-                self._log.info(
-                    "envoy of an earlier control plane is not as we would start it: stopped", pid=process.pid
-                )
+                self._log.info("envoy_not_adopted", pid=process.pid)
                 await self._stop(process)
             self._found.pop()
 
@@ -259,16 +257,14 @@ class EnvoySupervisor:
                 self._command.arguments(directory), directory=directory.path, output=directory.output
             )
         except OSError as error:
-            self._log.error(
-                "envoy cannot be started", binary=str(self._command.binary), reason=error.strerror or str(error)
-            )
+            self._log.error("envoy_start_failed", binary=str(self._command.binary), reason=error.strerror or str(error))
             return None
         self._adopted, self._started = False, datetime.now(UTC).isoformat(timespec="milliseconds")
-        self._log.info("envoy started", pid=process.pid)
+        self._log.info("envoy_started", pid=process.pid)
         try:
             directory.write_record(Record(process.pid, process.start_time, digest, self._started))
         except OSError as error:
-            self._log.warning("the next control plane cannot adopt this envoy", pid=process.pid, reason=error.strerror)
+            self._log.warning("envoy_not_recorded", pid=process.pid, reason=error.strerror)
         return process
 
     async def _stop(self, process: Process) -> None:
@@ -277,9 +273,9 @@ class EnvoySupervisor:
         except PermissionError:
             ended = False
         if ended:
-            self._log.info("envoy stopped", pid=process.pid)
+            self._log.info("envoy_stopped", pid=process.pid)
         else:
-            self._log.error("envoy does not end; end it by hand", pid=process.pid)
+            self._log.error("envoy_does_not_end", pid=process.pid)
         process.close()
 
 

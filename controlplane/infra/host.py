@@ -106,7 +106,7 @@ class HostInfra:
             gateway: ``namespace/name``.
             address: Of the listener.
             port: Of the listener.
-            message: What Envoy said, without what it was sent.
+            message: What Envoy said; of a long text, the part that names the cause is kept.
         """
         self._listeners.refused(ListenerKey(gateway, address, port), message)
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import math
+import re
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from enum import Enum, auto
 from typing import Final, NamedTuple
@@ -25,6 +26,7 @@ import anyio
 import anyio.to_thread
 import structlog
 
+from controlplane.infra.output import redact
 from controlplane.infra.ports import IPAddress, display, explain, find_owner, listening_sockets, sockets_of, try_to_bind
 from controlplane.model.events import ListenerFailed, ListenerRecovered
 
@@ -32,6 +34,7 @@ INTERVAL_S: Final = 2.0
 """Seconds between two looks at a port that is taken."""
 
 _LONGEST_S: Final = 60.0
+_TEXT_LIMIT: Final = 500
 
 
 class ListenerKey(NamedTuple):
@@ -152,7 +155,7 @@ class ListenerWatch:
         listener.due = now + self._interval_s if lost or listener.contended else math.inf
         if listener.failed and not lost and not listener.contended:
             listener.failed, listener.recovered = False, now
-            self._log.info("listener can have its port again", gateway=key.gateway, listener=display(*key[1:]))
+            self._log.info("listener_recovered", gateway=key.gateway, listener=display(*key[1:]))
             await self._report(ListenerRecovered(*key))
         elif not listener.failed and (lost or listener.refusal):
             if listener.refusal:
@@ -164,15 +167,16 @@ class ListenerWatch:
                 listener.due = now + listener.patience_s
             listener.failed = True
             reason = reason or _refusal(key, listener.refusal)
-            self._log.error(
-                "listener cannot have its port", gateway=key.gateway, listener=display(*key[1:]), reason=reason
-            )
+            self._log.error("listener_failed", gateway=key.gateway, listener=display(*key[1:]), reason=reason)
             await self._report(ListenerFailed(*key, reason))
         listener.refusal = ""
 
 
 def _refusal(key: ListenerKey, message: str) -> str:
-    return f"Envoy could not open {display(key.address, key.port)}: {message}; it will be offered again"
+    # A rejection speaks of all listeners that were sent with this one, and may hold the whole of them.
+    cause = re.search(r"cannot bind [^\n]*", message)
+    text = redact(cause[0] if cause is not None else message)[:_TEXT_LIMIT]
+    return f"Envoy could not open {display(key.address, key.port)}: {text}; it will be offered again"
 
 
 def _examine(

@@ -138,7 +138,7 @@ class OutputFollower:
         self._position, self._tainted = 0, False
         if unread > 0:
             self._rest = b""
-            self._log.warning("envoy writes faster than its log can be passed on; some of it is dropped", octets=unread)
+            self._log.warning("envoy_log_dropped", octets=unread)
 
     def _emit(self, line: bytes) -> None:
         if self._skipping:  # the end of a line that was too long
@@ -158,7 +158,7 @@ class OutputFollower:
         level = _LEVELS.get(entry.level, logging.WARNING)
         if entry.logger == "main" and message.startswith(_INVENTORY):
             level = logging.DEBUG
-        self._log.log(level, message, pid=entry.pid, envoy_logger=entry.logger)
+        self._log.log(level, "envoy_log", message=message, pid=entry.pid, envoy_logger=entry.logger)
 
     def _recall(self) -> int:
         try:

@@ -44,11 +44,19 @@ class Secrets(Protocol):
 
 
 class SecretStore:
-    """Secrets in the folder ``secrets`` of a log's folder: a file each, named by its digest."""
+    """Secrets in the folder ``secrets`` of a log's folder: a file each, named by its digest.
 
-    def __init__(self, log_path: Path | str, *, files: Files | None = None) -> None:
+    Args:
+        log_path: The log's folder.
+        read_only: Touches nothing, and need not exist: for `get` alone, beside a writer or in a recorded log.
+        files: The file system.
+    """
+
+    def __init__(self, log_path: Path | str, *, read_only: bool = False, files: Files | None = None) -> None:
         self.path = Path(log_path) / SECRETS_NAME
         self._files = files or OSFiles()
+        if read_only:
+            return
         try:
             self._files.make_folder(self.path, 0o700)
             for name in self._files.names(self.path):

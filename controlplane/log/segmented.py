@@ -286,10 +286,16 @@ class SegmentedLog(Generic[E]):
             self._durability.sync(before)
             try:
                 newest = create_segment(self.path, header, state, self._files)
+                if before.path != newest.path:
+                    self._older.append(Segment(before.path, before.header, before.octets))
+                self._newest = newest
             except SyncFailed as error:
                 before.failure = error.reason
                 raise
-            if before.path != newest.path:
-                self._older.append(Segment(before.path, before.header, before.octets))
-            self._newest = newest
+            except LogError:
+                raise  # nothing of the new segment is left
+            except BaseException as error:
+                # If the new segment is there, nothing may be appended to this one.
+                before.failure = f"beginning a segment was interrupted ({type(error).__name__})"
+                raise
             before.close()

@@ -78,6 +78,9 @@ class SegmentWriter:
             while written < len(data):
                 # Rare: 2 GB, or a disk that is full. Then the next call says so.
                 written += self._file.write(data[written:])
+            self.octets += len(data)
+            self.lines += events
+            self.last_seq += events
         except OSError as error:
             reason = f"the transaction could not be written: {error.strerror}"
             try:
@@ -86,9 +89,10 @@ class SegmentWriter:
                 self.failure = f"{reason}; what was written of it could not be taken back: {truncation.strerror}"
                 reason = self.failure
             raise self.error(reason) from error
-        self.octets += len(data)
-        self.lines += events
-        self.last_seq += events
+        except BaseException as error:
+            # Ctrl-C, wherever it hit: how much was written nobody knows, and a seq must not be given out twice.
+            self.failure = f"an append was interrupted ({type(error).__name__})"
+            raise
 
     def sync(self) -> None:
         """Makes everything in it durable.

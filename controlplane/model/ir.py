@@ -122,8 +122,11 @@ class AttachedListener(msgspec.Struct, frozen=True):
     name: str
     port: int
     protocol: str
+    hostname: str
+    """The listener's own; ``*`` for all."""
     route_configuration: str
     hostnames: tuple[str, ...]
+    """The route's, as far as requests for them belong to this listener."""
 
 
 class RouteParent(msgspec.Struct, frozen=True):
@@ -154,6 +157,8 @@ class HostRoute(msgspec.Struct, frozen=True):
 
     key: tuple[str, str, str, str]
     """Gateway, route configuration, hostname, route."""
+    listener: str
+    """Hostname of the listener that the requests belong to; one and the same for all that share the first three."""
 
 
 class BackendTarget(msgspec.Struct, frozen=True):
@@ -218,6 +223,8 @@ class Backend(msgspec.Struct, frozen=True):
     single_port: bool
     protocol: str
     """``http``, ``h2c`` or ``ws``."""
+    unsupported_protocol: str = ""
+    """The port's appProtocol, if no HTTPRoute can speak it."""
     ip_families: tuple[str, ...] = ()
 
 

@@ -19,7 +19,6 @@ from controlplane.model.shapes import Items, Parts, shape_of
 PROJECTED: Final[frozenset[str]] = frozenset(
     f"metadata.{name}"
     for name in (
-        "annotations",
         "deletionGracePeriodSeconds",
         "deletionTimestamp",
         "finalizers",

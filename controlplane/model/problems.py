@@ -151,7 +151,7 @@ def words(shape: Shape) -> str:
     """What fits the shape, as a noun phrase."""
     match shape:
         case Parts(fields=fields):
-            return f"an object with {_listing(fields)}"
+            return f"an object with {either(sorted(fields))}" if fields else "an object"
         case Items():
             return "a list"
         case Entries():
@@ -252,10 +252,6 @@ def closest(name: str, names: Sequence[str]) -> str | None:
     by_lower = {candidate.lower(): candidate for candidate in names}
     near = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.7)
     return by_lower[near[0]] if near else None
-
-
-def _listing(fields: Mapping[str, Shape]) -> str:
-    return either(sorted(fields)) if fields else "fields"
 
 
 def _plain(value: object) -> str:

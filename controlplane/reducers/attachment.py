@@ -114,7 +114,14 @@ def attach_parent(
         if hostnames:
             served = own_hostnames(listener, hostnames, listeners) if listener.valid else ()
             attached.append(
-                AttachedListener(listener.name, listener.port, listener.protocol, listener.route_configuration, served)
+                AttachedListener(
+                    name=listener.name,
+                    port=listener.port,
+                    protocol=listener.protocol,
+                    hostname=listener.hostname,
+                    route_configuration=listener.route_configuration,
+                    hostnames=served,
+                )
             )
     return RouteParent(ref, gateway, tuple(attached), _accept(matching, allowed, attached, ref))
 
@@ -128,21 +135,21 @@ def count_for_listeners(attachment: RouteAttachment, fetch: Fetch) -> Iterator[L
 
 def spread_over_hosts(attachment: RouteAttachment, fetch: Fetch) -> Iterator[HostRoute]:
     """The virtual hosts that a route has a part in, each once."""
-    keys = {
-        (parent.gateway, listener.route_configuration, hostname)
+    places = {
+        (parent.gateway, listener.route_configuration, hostname): listener.hostname
         for parent in attachment.parents
         for listener in parent.listeners
         for hostname in listener.hostnames
     }
-    for gateway, route_configuration, hostname in sorted(keys):
-        yield HostRoute((gateway, route_configuration, hostname, attachment.key))
+    for place in sorted(places):
+        yield HostRoute((*place, attachment.key), places[place])
 
 
 def claim_host(listener: Listener, fetch: Fetch) -> HostRoute | None:
     """A plain HTTP listener's own hostname, so that what it has no route for is 404 and not a wider listener's."""
     if listener.protocol != "HTTP" or listener.hostname == ANY or not listener.valid:
         return None
-    return HostRoute((listener.gateway, listener.route_configuration, listener.hostname, ""))
+    return HostRoute((listener.gateway, listener.route_configuration, listener.hostname, ""), listener.hostname)
 
 
 def declare_attachments(graph: Graph, base: Base, gateways: Gateways) -> Attachments:

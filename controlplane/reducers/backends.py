@@ -15,7 +15,8 @@ from controlplane.model.ir import Backend, BackendEndpoints, Endpoint
 from controlplane.model.kubernetes import EndpointSlice, Service
 from controlplane.reducers.base import Base
 
-_PROTOCOLS: Final = {"kubernetes.io/h2c": "h2c", "kubernetes.io/ws": "ws"}
+_PROTOCOLS: Final = {"kubernetes.io/h2c": "h2c", "kubernetes.io/ws": "ws", "grpc": "h2c", "http2": "h2c"}
+_NEEDING_TLS: Final = frozenset({"https", "tls", "wss", "grpcs"})
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,16 @@ class Backends:
 def service_cluster_name(namespace: str, name: str, port: int) -> str:
     """The cluster's name, as kgateway spells it, so that dashboards carry over."""
     return f"kube_{namespace}_{name}_{port}"
+
+
+def unspoken(app_protocol: str) -> str:
+    """The appProtocol if it is one that an HTTPRoute cannot speak; empty otherwise.
+
+    Source: GEP-1911. Names outside of ``kubernetes.io`` mean what their owners say, so only those that need TLS are known to
+    be wrong; all others are taken for HTTP.
+    """
+    prefixed = app_protocol.startswith("kubernetes.io/") and app_protocol not in _PROTOCOLS
+    return app_protocol if prefixed or app_protocol.lower() in _NEEDING_TLS else ""
 
 
 def make_backends(service: Service, fetch: Fetch) -> Iterator[Backend]:
@@ -45,6 +56,7 @@ def make_backends(service: Service, fetch: Fetch) -> Iterator[Backend]:
             target_port=target if isinstance(target, int) else None,
             single_port=len(ports) == 1,
             protocol=_PROTOCOLS.get(port.app_protocol or "", "http"),
+            unsupported_protocol=unspoken(port.app_protocol or ""),
             ip_families=service.spec.ip_families,
         )
 

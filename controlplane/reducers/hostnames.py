@@ -54,3 +54,15 @@ def most_specific(hostname: str, candidates: Iterable[str]) -> str | None:
     """
     matching = [candidate for candidate in candidates if covers(candidate, hostname)]
     return max(matching, key=lambda c: (not c.startswith("*"), len(c), c), default=None)
+
+
+def wider(hostname: str, within: str) -> tuple[str, ...]:
+    """The patterns that cover ``hostname`` and are covered by ``within``, the closest first; ``hostname`` is not among them.
+
+    ``a.b.com`` within ``*`` gives ``*.b.com``, ``*.com``, ``*``. Cost: O(labels).
+    """
+    labels = hostname.removeprefix("*.").split(".") if hostname != ANY else []
+    patterns = [f"*.{'.'.join(labels[i:])}" for i in range(1, len(labels))]
+    if hostname != ANY:
+        patterns.append(ANY)
+    return tuple(pattern for pattern in patterns if covers(within, pattern))

@@ -7,6 +7,7 @@ missed. Sources: Gateway API v1, HTTPRouteRule, HTTPBackendRef, HTTPRouteFilter,
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -23,10 +24,11 @@ from controlplane.model.http_route import (
     HTTPRouteFilter,
     HTTPRouteRule,
 )
-from controlplane.model.ir import BackendTarget, MirrorTarget, ResolvedRoute, RouteRule
+from controlplane.model.ir import Backend, BackendTarget, MirrorTarget, ResolvedRoute, RouteRule
 from controlplane.reducers.attachment import Attachments
 from controlplane.reducers.backends import Backends
 from controlplane.reducers.base import Base
+from controlplane.reducers.checks import check_headers, check_match, without_equivalents
 from controlplane.reducers.gateways import GATEWAY_GROUP
 from controlplane.reducers.grants import Grants
 
@@ -59,6 +61,22 @@ def mirror_share(mirror: HTTPRequestMirrorFilter) -> int:
     if mirror.fraction is not None:
         return mirror.fraction.numerator * _MILLION // mirror.fraction.denominator
     return _MILLION
+
+
+def _address(backend: Backend) -> tuple[str, str]:
+    """What a route needs to know of a backend: nothing else of it makes the route run again."""
+    return backend.cluster, backend.unsupported_protocol
+
+
+def _normalise(headers: HTTPHeaderFilter) -> HTTPHeaderFilter:
+    """A filter in which each header name stands once a list, whatever the case: the first counts."""
+    kept_set = without_equivalents(header.name for header in headers.set)
+    kept_add = without_equivalents(header.name for header in headers.add)
+    return msgspec.structs.replace(
+        headers,
+        set=tuple(header for i, header in enumerate(headers.set) if i in kept_set),
+        add=tuple(header for i, header in enumerate(headers.add) if i in kept_add),
+    )
 
 
 @dataclass
@@ -109,9 +127,15 @@ class _Resolver:
             self.findings.unresolve(Reason.REF_NOT_PERMITTED, text)
             return ""
         key = f"{namespace}/{reference.name}"
-        cluster = self._fetch(self._backends.backends, ("Service", key, reference.port), view=lambda b: b.cluster)
-        if cluster is not None:
-            return cluster
+        backend = self._fetch(self._backends.backends, ("Service", key, reference.port), view=_address)
+        if backend is not None:
+            cluster, unsupported = backend
+            if not unsupported:
+                return cluster
+            text = f"{path}: {named} port {reference.port} has appProtocol {unsupported!r}, which an HTTPRoute cannot speak; "
+            text += "use kubernetes.io/h2c, kubernetes.io/ws or none"
+            self.findings.unresolve(Reason.UNSUPPORTED_PROTOCOL, text)
+            return ""
         spec = self._fetch(self._base.services, key, view=lambda s: (s.spec.type, s.spec.ports))
         if spec is None:
             self.findings.unresolve(
@@ -123,7 +147,8 @@ class _Resolver:
         else:
             ports = ", ".join(str(port.port) for port in spec[1] if port.protocol == "TCP") or "none"
             text = f"{path}: {named} has no TCP port {reference.port}; its ports are {ports}"
-            self.findings.unresolve(Reason.BACKEND_NOT_FOUND, text)
+            exists = any(port.port == reference.port for port in spec[1])
+            self.findings.unresolve(Reason.UNSUPPORTED_PROTOCOL if exists else Reason.BACKEND_NOT_FOUND, text)
         return ""
 
     def resolve_backend(self, reference: HTTPBackendRef, path: str) -> BackendTarget:
@@ -132,12 +157,13 @@ class _Resolver:
         for i, item in enumerate(reference.filters):
             match item.type:
                 case "RequestHeaderModifier":
-                    hostname, headers = self._split_host(item.request_header_modifier, f"{path}.filters[{i}]")
+                    hostname, headers = self._request_headers(item.request_header_modifier, f"{path}.filters[{i}]")
                     target = msgspec.structs.replace(
                         target, request_headers=headers, rewrite_hostname=hostname or target.rewrite_hostname
                     )
                 case "ResponseHeaderModifier":
-                    target = msgspec.structs.replace(target, response_headers=item.response_header_modifier)
+                    changes = self._response_headers(item.response_header_modifier, f"{path}.filters[{i}]")
+                    target = msgspec.structs.replace(target, response_headers=changes)
                 case "URLRewrite" if item.url_rewrite is not None and item.url_rewrite.path is None:
                     target = msgspec.structs.replace(target, rewrite_hostname=item.url_rewrite.hostname or "")
                 case _:
@@ -151,14 +177,17 @@ class _Resolver:
         invalid_before = len(self.findings.invalid)
         made = RouteRule(index=index, matches=rule.matches, timeout_ms=effective_timeout_ms(rule))
         mirrors: list[MirrorTarget] = []
+        for i, match in enumerate(rule.matches):
+            self._refuse(check_match(match, f"{path}.matches[{i}]"))
         for i, item in enumerate(rule.filters):
             where = f"{path}.filters[{i}]"
             match item.type:
                 case "RequestHeaderModifier":
-                    hostname, headers = self._split_host(item.request_header_modifier, where)
+                    hostname, headers = self._request_headers(item.request_header_modifier, where)
                     made = msgspec.structs.replace(made, request_headers=headers, rewrite_hostname=hostname)
                 case "ResponseHeaderModifier":
-                    made = msgspec.structs.replace(made, response_headers=item.response_header_modifier)
+                    changes = self._response_headers(item.response_header_modifier, where)
+                    made = msgspec.structs.replace(made, response_headers=changes)
                 case "RequestRedirect":
                     made = msgspec.structs.replace(made, redirect=item.request_redirect)
                 case "URLRewrite":
@@ -178,16 +207,24 @@ class _Resolver:
             made, mirrors=tuple(mirrors), backends=targets, failure="; ".join(c.message for c in failed)
         )
 
-    def _split_host(self, headers: HTTPHeaderFilter | None, path: str) -> tuple[str, HTTPHeaderFilter | None]:
-        """Setting ``Host`` is rewriting the hostname to Envoy; adding or removing it has no meaning."""
+    def _request_headers(self, headers: HTTPHeaderFilter | None, path: str) -> tuple[str, HTTPHeaderFilter | None]:
+        """The hostname that a filter sets, and the rest of it: setting ``Host`` is rewriting the hostname to Envoy."""
         if headers is None:
             return "", None
-        if any(h.name.lower() == "host" for h in headers.add) or any(name.lower() == "host" for name in headers.remove):
-            text = f"{path}: the Host header can be set, not added or removed; use set, or a URLRewrite with hostname"
-            self.findings.invalidate(Reason.UNSUPPORTED_VALUE, text)
+        self._refuse(check_headers(headers, f"{path}.requestHeaderModifier", of_response=False))
+        headers = _normalise(headers)
         hostname = next((h.value for h in headers.set if h.name.lower() == "host"), "")
-        kept = tuple(h for h in headers.set if h.name.lower() != "host")
-        return hostname, msgspec.structs.replace(headers, set=kept)
+        return hostname, msgspec.structs.replace(headers, set=tuple(h for h in headers.set if h.name.lower() != "host"))
+
+    def _response_headers(self, headers: HTTPHeaderFilter | None, path: str) -> HTTPHeaderFilter | None:
+        if headers is None:
+            return None
+        self._refuse(check_headers(headers, f"{path}.responseHeaderModifier", of_response=True))
+        return _normalise(headers)
+
+    def _refuse(self, problems: Iterable[str]) -> None:
+        for problem in problems:
+            self.findings.invalidate(Reason.UNSUPPORTED_VALUE, problem)
 
     def _unsupported(self, item: HTTPRouteFilter, path: str, remedy: str) -> None:
         text = f"{path}: filter {item.type} is not supported here; {remedy}"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
 from time import monotonic
 from typing import Any
 
+import anyio
 import msgspec
 import orjson
+import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -17,10 +20,13 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from controlplane.runtime.core import State
 from controlplane.runtime.document import render as render_document
 from controlplane.runtime.document import snapshot
+from controlplane.runtime.errors import ControlPlaneError
 from controlplane.runtime.explain import explain
+from controlplane.runtime.options import HostPort
 from controlplane.runtime.readiness import Readiness, render
 
 _MAX_LAG_SECONDS = 10.0
+_log = structlog.get_logger(__name__)
 
 Handler = Callable[[web.Request], Any]
 
@@ -182,3 +188,27 @@ def _is_local(remote: str | None) -> bool:
         return remote is not None and ip_address(remote).is_loopback
     except ValueError:
         return False
+
+
+@asynccontextmanager
+async def serve_admin(shown: AdminSources, address: HostPort) -> AsyncIterator[HostPort]:
+    """The admin server, listening until the block ends; the address that it has.
+
+    Raises:
+        ControlPlaneError: The address cannot be had.
+    """
+    runner = web.AppRunner(Admin(shown).application(), access_log=None, shutdown_timeout=0.5)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, address.host, address.port)
+        try:
+            await site.start()
+        except OSError as error:
+            text = f"--admin {address}: {error.strerror}; stop what listens there, or use another port"
+            raise ControlPlaneError(text) from error
+        bound = HostPort(address.host, runner.addresses[0][1])
+        _log.info("admin_listening", address=str(bound))
+        yield bound
+    finally:
+        with anyio.CancelScope(shield=True):
+            await runner.cleanup()

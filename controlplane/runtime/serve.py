@@ -7,38 +7,39 @@ sources begin, and at the first commit in which everything is synced the gate op
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from time import monotonic
+from types import MappingProxyType
 from typing import Protocol
 
 import anyio
-import anyio.abc
 import structlog
-from aiohttp import web
 
 from controlplane.infra import HostInfra
-from controlplane.krt import Commit
-from controlplane.log import Log, MemoryLog, MemorySecretStore, Secrets, SecretStore, SegmentedLog
+from controlplane.log import Log, LogError, MemoryLog, MemorySecretStore, Secrets, SecretStore, SegmentedLog
 from controlplane.model.codec import EventCodec
 from controlplane.model.events import SCHEMA_VERSION, AnyEvent, ControlPlaneStarted
 from controlplane.model.objects import KINDS
 from controlplane.reducers import known_objects
-from controlplane.runtime.admin import Admin, AdminSources, LoopLag
+from controlplane.runtime.admin import AdminSources, LoopLag, serve_admin
 from controlplane.runtime.core import Core, State, replay
 from controlplane.runtime.errors import ControlPlaneError
 from controlplane.runtime.metrics import make_registry
 from controlplane.runtime.options import HostPort, RunOptions
 from controlplane.runtime.proxies import ProxyJournal, unbindable
+from controlplane.runtime.publish import Publisher
 from controlplane.runtime.readiness import Readiness
 from controlplane.sources import FilesSource
 from controlplane.translate import with_private_key
 from controlplane.xds import Event, ProxyRejected, Resolve, Views, XdsServer
 
 _SHUTDOWN_SECONDS = 4.0
+_FIRST_PAUSE_SECONDS = 0.5
+_LONGEST_PAUSE_SECONDS = 30.0
 _log = structlog.get_logger(__name__)
 
 
@@ -57,6 +58,9 @@ class Source(Protocol):
 
 
 MakeSource = Callable[[Core], Source]
+PlannedSource = tuple[Sequence[str], MakeSource]
+"""The kinds that a source promises to sync, and how it is made."""
+MoreSources = Mapping[str, PlannedSource]
 
 
 @dataclass
@@ -71,51 +75,6 @@ class ControlPlane:
     admin: HostPort
     sources: Sequence[Source]
     infra: HostInfra | None
-    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
-
-    def stop(self) -> None:
-        """Begin the end."""
-        self.scope.cancel()
-
-
-class _Publisher:
-    """What follows from a commit: the views of the proxies, the gate, the infrastructure."""
-
-    def __init__(self, state: State, readiness: Readiness, views: Views, infra: HostInfra | None) -> None:
-        self._state = state
-        self._readiness = readiness
-        self._views = views
-        self._infra = infra
-
-    def publish(self, commit: Commit) -> None:
-        """After every commit, in order."""
-        resources = self._state.translation.resources
-        if self._infra is not None and resources.synced:
-            self._want(commit)
-        changes = commit.deltas.get(resources.name, {})
-        self._views.apply(((*key, new) for key, (_, new) in changes.items()), seq=commit.seq)
-        if resources.synced and not self._views.is_open:
-            _log.info("gate_opened", seq=commit.seq, resources=len(resources))
-            self._views.open()
-            self._readiness.checks()
-
-    def publish_all(self) -> None:
-        """What a restored state holds, which no commit says."""
-        resources = self._state.translation.resources
-        self._views.apply(((*row.key, row) for row in resources.rows()), seq=self._state.seq)
-        if resources.synced:
-            self._views.open()
-
-    def _want(self, commit: Commit) -> None:
-        gateways = self._state.rows.gateways
-        if not self._views.is_open or commit.deltas.keys() & {gateways.owned.name, gateways.wanted_ports.name}:
-            assert self._infra is not None
-            places: dict[str, list[tuple[str, int]]] = {row.key: [] for row in gateways.owned.rows()}
-            for row in gateways.wanted_ports.rows():
-                gateway, address, port = row.key
-                places[gateway].append((address, port))
-            self._infra.want_listeners(places)
-            self._infra.want(places.keys())
 
 
 def _resolver(secrets: Secrets) -> Resolve:
@@ -125,17 +84,25 @@ def _resolver(secrets: Secrets) -> Resolve:
     return lambda row: with_private_key(row.body, key_of)
 
 
-def _open_log(options: RunOptions, state: State) -> tuple[Log[AnyEvent], Secrets]:
+def _open(options: RunOptions) -> tuple[State, Log[AnyEvent], Secrets]:
+    """State, log and secrets to begin with."""
     codec = EventCodec()
+    if options.replay is not None:
+        return replay(options.replay, options.until), MemoryLog(codec), SecretStore(options.replay, read_only=True)
+    state = State()
     if options.log_dir is None:
-        return MemoryLog(codec), MemorySecretStore()
+        return state, MemoryLog(codec), MemorySecretStore()
     log: SegmentedLog[AnyEvent] = SegmentedLog.open(
         options.log_dir, codec, checkpoint=state.checkpoint, fsync=options.fsync, schema_version=SCHEMA_VERSION
     )
-    for warning in log.opened.warnings():
-        _log.warning("log_opened", detail=warning)
-    state.take(log.read(from_segment="newest"))
-    return log, SecretStore(options.log_dir)
+    try:
+        for warning in log.opened.warnings():
+            _log.warning("log_opened", detail=warning)
+        state.take(log.read(from_segment="newest"))
+        return state, log, SecretStore(options.log_dir)
+    except BaseException:
+        log.close()
+        raise
 
 
 def _files_source(folder: Path, secrets: Secrets) -> MakeSource:
@@ -153,11 +120,16 @@ def _files_source(folder: Path, secrets: Secrets) -> MakeSource:
     return make
 
 
+def _planned_sources(options: RunOptions, secrets: Secrets, more: MoreSources) -> dict[str, PlannedSource]:
+    planned: dict[str, PlannedSource] = {}
+    if options.files is not None:
+        planned[FilesSource.name] = (tuple(KINDS), _files_source(options.files, secrets))
+    return planned | dict(more)
+
+
 @asynccontextmanager
-async def running(
-    options: RunOptions, more_sources: Mapping[str, tuple[Sequence[str], MakeSource]] | None = None
-) -> AsyncIterator[ControlPlane]:
-    """A control plane that runs until the block ends, or until it is told to stop.
+async def running(options: RunOptions, more_sources: MoreSources = MappingProxyType({})) -> AsyncIterator[ControlPlane]:
+    """A control plane that runs until the block ends.
 
     Args:
         options: How.
@@ -165,95 +137,97 @@ async def running(
 
     Raises:
         ControlPlaneError: It cannot start; the message says what to do.
+        LogError: The log is damaged, or another process has it.
     """
     options.check()
-    state = State()
-    secrets: Secrets
-    if options.replay is not None:
-        state = replay(options.replay, options.until)
-        log: Log[AnyEvent] = MemoryLog(EventCodec())
-        secrets = SecretStore(options.replay)
-    else:
-        log, secrets = _open_log(options, state)
-    core = Core(log, state)
-    readiness = Readiness(state)
-    journal = ProxyJournal(core)
-    views = Views(_resolver(secrets))
-    lag = LoopLag()
-    for name, reason in (("xds", "the xDS port is not bound yet"), ("admin", "the admin port is not bound yet")):
-        readiness.expect(name, reason)
-    infra: HostInfra | None = None
+    async with AsyncExitStack() as stack:
+        state, log, secrets = _open(options)
+        stack.callback(log.close)
+        core = Core(log, state)
+        readiness = Readiness(state, log)
+        journal = ProxyJournal(core)
+        views = Views(_resolver(secrets))
+        lag = LoopLag()
+        facts = _Facts(journal if options.replay is None else None)
+        server = XdsServer(views, on_event=facts)
+        group = await stack.enter_async_context(anyio.create_task_group())
+        stack.callback(group.cancel_scope.cancel)
+        readiness.expect("admin", "the admin port is not bound yet")
+        readiness.expect("xds", "the xDS port is not bound yet")
 
-    def take_fact(fact: Event) -> None:
+        bound = await _listen(server, options.xds)
+        stack.push_async_callback(_stop, server, readiness, facts)
+        readiness.fulfil("xds")
+        infra = _infra(options, bound, core)
+        facts.infra = infra
+        publisher = Publisher(state, readiness, views, infra)
+        core.subscribe(publisher.publish)
+        made: list[Source] = []
+        shown = AdminSources(
+            state=state,
+            readiness=readiness,
+            registry=make_registry(core, readiness),
+            lag=lag,
+            proxies=server.statistics,
+            infra=lambda: infra.statistics() if infra is not None else {},
+            sources=lambda: {source.name: source.statistics() for source in made},
+            debug_from_anywhere=options.debug_from_anywhere,
+        )
+        admin = await stack.enter_async_context(serve_admin(shown, options.admin))
+        readiness.fulfil("admin")
+
+        group.start_soon(_beat, lag)
         if options.replay is None:
-            journal.put(fact)
-        if infra is not None and isinstance(fact, ProxyRejected):
+            group.start_soon(_sync_log, log)
+            group.start_soon(_persist, "xds", journal.run)
+            planned = _planned_sources(options, secrets, more_sources)
+            kinds = {name: tuple(kinds) for name, (kinds, _) in planned.items()}
+            started = ControlPlaneStarted(version=version("controlplane"), settings=options.settings(), sources=kinds)
+            await core.append("controlplane", [started])
+            if infra is not None:
+                group.start_soon(infra.run)
+            made.extend(make(core) for _, make in planned.values())
+            for source in made:
+                group.start_soon(_persist, source.name, source.run)
+        publisher.publish_all()
+        yield ControlPlane(options, core, readiness, views, server, admin, made, infra)
+        readiness.stop()
+
+
+class _Facts:
+    """Where the xDS server's facts go: to the log, and to whoever runs the Envoys."""
+
+    def __init__(self, journal: ProxyJournal | None) -> None:
+        self.journal = journal
+        self.infra: HostInfra | None = None
+
+    def __call__(self, fact: Event) -> None:
+        if self.journal is not None:
+            self.journal.put(fact)
+        if self.infra is not None and isinstance(fact, ProxyRejected):
             for gateway, address, port in unbindable(fact):
-                infra.note_bind_failure(gateway, address, port, fact.message)
-
-    server = XdsServer(views, on_event=take_fact)
-
-    async with anyio.create_task_group() as group:
-        try:
-            bound = await _listen(server, options.xds)
-            readiness.fulfil("xds")
-            if options.infra == "host":
-                infra = HostInfra(
-                    state_dir=options.state_dir / "envoys",
-                    xds_address=bound.host,
-                    xds_port=bound.port,
-                    report=lambda event: core.appender("infra")([event]),
-                )
-            publisher = _Publisher(state, readiness, views, infra)
-            core.subscribe(publisher.publish)
-            made: list[Source] = []
-            shown = AdminSources(
-                state=state,
-                readiness=readiness,
-                registry=make_registry(core, readiness),
-                lag=lag,
-                proxies=server.statistics,
-                infra=lambda: infra.statistics() if infra is not None else {},
-                sources=lambda: {source.name: source.statistics() for source in made},
-                debug_from_anywhere=options.debug_from_anywhere,
-            )
-            async with _admin(shown, options.admin) as admin:
-                readiness.fulfil("admin")
-                group.start_soon(_beat, lag)
-                if options.replay is not None:
-                    publisher.publish_all()
-                else:
-                    group.start_soon(_sync_log, log)
-                    group.start_soon(journal.run)
-                    await _start(core, options, more_sources or {})
-                    publisher.publish_all()
-                    if infra is not None:
-                        group.start_soon(infra.run)
-                    if options.files is not None:
-                        made.append(_files_source(options.files, secrets)(core))
-                    made.extend(make(core) for _, make in (more_sources or {}).values())
-                    for source in made:
-                        group.start_soon(source.run)
-                plane = ControlPlane(options, core, readiness, views, server, admin, made, infra, group.cancel_scope)
-                try:
-                    yield plane
-                finally:
-                    readiness.stop()
-                    with anyio.CancelScope(shield=True), anyio.move_on_after(_SHUTDOWN_SECONDS):
-                        await server.stop()
-                        if options.replay is None:
-                            await journal.flush()
-        finally:
-            group.cancel_scope.cancel()
-    log.close()
+                self.infra.note_bind_failure(gateway, address, port, fact.message)
 
 
-async def _start(core: Core, options: RunOptions, more: Mapping[str, tuple[Sequence[str], MakeSource]]) -> None:
-    sources = {FilesSource.name: tuple(KINDS)} if options.files is not None else {}
-    sources.update({name: tuple(kinds) for name, (kinds, _) in more.items()})
-    await core.append(
-        "controlplane",
-        [ControlPlaneStarted(version=version("controlplane"), settings=options.settings(), sources=sources)],
+async def _stop(server: XdsServer, readiness: Readiness, facts: _Facts) -> None:
+    """Unready first, then the streams, then what they had to say; whatever has not ended by then is left."""
+    readiness.stop()
+    with anyio.CancelScope(shield=True), anyio.move_on_after(_SHUTDOWN_SECONDS):
+        await server.stop()
+        if facts.journal is not None:
+            with suppress(LogError):
+                await facts.journal.flush()
+
+
+def _infra(options: RunOptions, xds: HostPort, core: Core) -> HostInfra | None:
+    if options.infra == "none" or options.replay is not None:
+        return None
+    report = core.appender("infra")
+    return HostInfra(
+        state_dir=options.state_dir / "envoys",
+        xds_address=xds.host,
+        xds_port=xds.port,
+        report=lambda event: report([event]),
     )
 
 
@@ -268,23 +242,19 @@ async def _listen(server: XdsServer, address: HostPort) -> HostPort:
     return HostPort(address.host, port)
 
 
-@asynccontextmanager
-async def _admin(shown: AdminSources, address: HostPort) -> AsyncIterator[HostPort]:
-    runner = web.AppRunner(Admin(shown).application(), access_log=None, shutdown_timeout=0.5)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, address.host, address.port)
+async def _persist(name: str, run: Callable[[], Awaitable[None]]) -> None:
+    """Run a task that appends; while the log cannot be written, try again, and go on serving what there is."""
+    pause = _FIRST_PAUSE_SECONDS
+    while True:
+        begun = monotonic()
         try:
-            await site.start()
-        except OSError as error:
-            text = f"--admin {address}: {error.strerror}; stop what listens there, or use another port"
-            raise ControlPlaneError(text) from error
-        bound = HostPort(address.host, runner.addresses[0][1])
-        _log.info("admin_listening", address=str(bound))
-        yield bound
-    finally:
-        with anyio.CancelScope(shield=True):
-            await runner.cleanup()
+            return await run()
+        except LogError as error:
+            if monotonic() - begun > _LONGEST_PAUSE_SECONDS:
+                pause = _FIRST_PAUSE_SECONDS
+            _log.error("log_not_writable", source=name, error=str(error), again_in_seconds=pause)
+            await anyio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
 async def _beat(lag: LoopLag) -> None:
@@ -294,15 +264,19 @@ async def _beat(lag: LoopLag) -> None:
 
 
 async def _sync_log(log: Log[AnyEvent]) -> None:
-    while True:  # noqa: ASYNC110 (the log says when it wants to be synced again)
-        await anyio.sleep(log.sync_if_due(monotonic()))
+    while True:
+        try:
+            pause = log.sync_if_due(monotonic())
+        except LogError as error:
+            _log.error("log_not_synced", error=str(error))
+            pause = _LONGEST_PAUSE_SECONDS
+        await anyio.sleep(pause)
 
 
 async def serve(options: RunOptions) -> None:
     """Run until SIGTERM or SIGINT, then end within five seconds."""
-    async with running(options) as plane:
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with running(options):
             async for number in signals:
                 _log.info("stopping", signal=signal.Signals(number).name)
-                plane.readiness.stop()
                 return

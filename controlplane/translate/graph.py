@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from controlplane.model.events import Settings
 from controlplane.model.ir import HostRoute, ListenerPort, ResolvedRoute
 from controlplane.model.kubernetes import Secret
 from controlplane.reducers import State
+from controlplane.reducers.hostnames import wider
 from controlplane.translate.cluster import translate_cluster, translate_endpoints
 from controlplane.translate.listener import translate_listener, translate_route_configuration
 from controlplane.translate.resource import Encoded, Resource, TypeUrl, content_version, resource
@@ -62,10 +63,24 @@ def _use(row: Use) -> tuple[str, ...]:
     return row.key[:2]
 
 
-def compose_virtual_host(group: Group[HostRoute], routes: list[EncodedRoutes]) -> VirtualHostRow:
-    """A virtual host from routes that are encoded already. Cost: O(its routes), for sorting and laying them together."""
-    _, route_configuration, hostname = group.key
-    entries = sorted((entry for row in routes for entry in row.entries), key=lambda entry: entry.precedence)
+def compose_virtual_host(key: tuple[str, str, str], ranks: Iterable[Iterable[EncodedRoutes]]) -> VirtualHostRow:
+    """A virtual host from routes that are encoded already.
+
+    Args:
+        key: Gateway, route configuration, hostname.
+        ranks: The routes of the hostname itself, then those of each wider one, the closest first: rules of a more specific
+            hostname have precedence, and what they do not match goes to the less specific. Source: Gateway API v1,
+            HTTPRouteSpec.Hostnames.
+
+    Cost: O(routes), for sorting them and laying them together.
+    """
+    _, route_configuration, hostname = key
+    entries: list[RouteEntry] = []
+    seen: set[str] = set()
+    for rank in ranks:
+        fresh = [row for row in rank if row.key[2] not in seen]
+        seen.update(row.key[2] for row in fresh)
+        entries.extend(sorted((entry for row in fresh for entry in row.entries), key=lambda entry: entry.precedence))
     name = f"{route_configuration}/{hostname}"
     body = b"".join(
         (
@@ -75,7 +90,7 @@ def compose_virtual_host(group: Group[HostRoute], routes: list[EncodedRoutes]) -
         )
     )
     clusters = {cluster for entry in entries for cluster in entry.clusters}
-    return VirtualHostRow(group.key, content_version(body), body, tuple(sorted(clusters)))
+    return VirtualHostRow(key, content_version(body), body, tuple(sorted(clusters)))
 
 
 def declare_translation(graph: Graph, state: State) -> Translation:
@@ -134,15 +149,26 @@ def declare_translation(graph: Graph, state: State) -> Translation:
         gateway, route_configuration, _ = group.key
         if not fetch.exists(used_route_configurations, (gateway, route_configuration)):
             return None
-        routes = [fetch(encoded_routes, (gateway, route_configuration, row.key[3])) for row in group.rows if row.key[3]]
-        return compose_virtual_host(group, [row for row in routes if row is not None])
+        ranks = [group]
+        for hostname in wider(group.key[2], group.rows[0].listener):
+            found = fetch(state.attachments.hosts, (gateway, route_configuration, hostname))
+            if found is not None:
+                ranks.append(found)
+
+        def routes_of(rank: Group[HostRoute]) -> Iterator[EncodedRoutes]:
+            for row in rank.rows:
+                found = fetch(encoded_routes, (gateway, route_configuration, row.key[3])) if row.key[3] else None
+                if found is not None:
+                    yield found
+
+        return compose_virtual_host(group.key, map(routes_of, ranks))
 
     virtual_hosts = graph.map(
         "virtual_hosts",
         VirtualHostRow,
         state.attachments.hosts,
         make_virtual_host,
-        reads=(used_route_configurations, encoded_routes),
+        reads=(used_route_configurations, encoded_routes, state.attachments.hosts),
     )
 
     def make_virtual_host_resource(row: VirtualHostRow, fetch: Fetch) -> Resource:

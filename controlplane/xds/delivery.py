@@ -426,8 +426,10 @@ class Delivery:
 
     @property
     def is_settled(self) -> bool:
-        """Whether there is nothing to send and nothing to wait for."""
-        return all(lane.is_settled for lane in self._lanes.values())
+        """Whether there is nothing that can be sent, and no answer to wait for."""
+        return all(
+            not lane.outstanding and (lane.is_settled or not self.is_sendable(lane)) for lane in self._lanes.values()
+        )
 
     # For people.
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from controlplane.runtime.document import snapshot
 from controlplane.runtime.offline import translate_paths
+from controlplane.runtime.options import Infra
 
 from .proxy import Answer, Proxy, Request
 
@@ -208,12 +209,13 @@ def conditions(status: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     return dict(found)
 
 
-def serve(*objects: Manifest | Iterable[Manifest], base: bool = True) -> Served:
+def serve(*objects: Manifest | Iterable[Manifest], base: bool = True, infra: Infra = "none") -> Served:
     """Translates manifests, as a folder with one file (in JSON, which is YAML without its traps).
 
     Args:
         objects: Manifests, and lists of them.
         base: Whether our GatewayClass, the services of ``BACKENDS``, and a Gateway if none is given, come with them.
+        infra: Who runs the Envoys.
     """
     flat = [made for item in objects for made in ([item] if isinstance(item, dict) else item)]
     if base:
@@ -222,5 +224,5 @@ def serve(*objects: Manifest | Iterable[Manifest], base: bool = True) -> Served:
             flat.append(gateway())
     with TemporaryDirectory() as folder:
         Path(folder, "all.yaml").write_text("\n---\n".join(json.dumps(made, indent=2) for made in flat))
-        translated = translate_paths([Path(folder)])
+        translated = translate_paths([Path(folder)], infra)
     return Served(snapshot(translated.state), translated.errors, translated.warnings)

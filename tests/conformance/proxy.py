@@ -34,6 +34,9 @@ _NOT_FOUND_CODES: Final = {"SERVICE_UNAVAILABLE": 503, "NOT_FOUND": 404, "INTERN
 _DEFAULT_TIMEOUT_S: Final = 15.0
 """Envoy's, for a route that says nothing."""
 
+_NOT_RE2: Final = re.compile(r"\(\?(?![:imsUP-])|\(\?P[=>]|\\[1-9Zkg]|[*+?}]\+")
+"""What Python's regular expressions have and RE2 has not: look-around, references, possessive and atomic groups."""
+
 _MUTATIONS: Final = frozenset(
     {"requestHeadersToAdd", "requestHeadersToRemove", "responseHeadersToAdd", "responseHeadersToRemove"}
 )
@@ -159,10 +162,12 @@ class Proxy:
         if host is None:
             return Answer(status=404)
         _known(host, {"name", "domains", "routes"}, "virtual host")
-        for route in host.get("routes", ()):
-            if _route_matches(route["match"], request):
-                return self._act(route, request, answered or {})
-        return Answer(status=404)
+        # All routes are looked at, also behind the one that matches: what Envoy would reject there, it rejects with the host.
+        answers = [
+            (_route_matches(route["match"], request), self._act(route, request, answered or {}))
+            for route in host.get("routes", ())
+        ]
+        return next((answer for matches, answer in answers if matches), Answer(status=404))
 
     def _connection_manager(self, request: Request) -> Json | None:
         listeners = [listener for listener in self.table(LISTENER).values() if _port(listener) == request.port]
@@ -303,11 +308,12 @@ def _known(message: Json, names: Iterable[str], what: str) -> None:
 def _route_matches(match: Json, request: Request) -> bool:
     _known(match, {"path", "prefix", "pathSeparatedPrefix", "safeRegex", "headers", "queryParameters"}, "route match")
     path, _, query = request.path.partition("?")
-    return (
-        _path_matches(match, path)
-        and all(_header_matches(header, request) for header in match.get("headers", ()))
-        and all(_query_matches(parameter, query) for parameter in match.get("queryParameters", ()))
-    )
+    holds = [
+        _path_matches(match, path),
+        *(_header_matches(header, request) for header in match.get("headers", ())),
+        *(_query_matches(parameter, query) for parameter in match.get("queryParameters", ())),
+    ]
+    return all(holds)
 
 
 def _path_matches(match: Json, path: str) -> bool:
@@ -319,7 +325,7 @@ def _path_matches(match: Json, path: str) -> bool:
             raise Rejected(f"path_separated_prefix {prefix!r}")
         return path == prefix or path.startswith(prefix + "/")
     if "safeRegex" in match:
-        return re.fullmatch(match["safeRegex"]["regex"], path) is not None
+        return _expression(match["safeRegex"]).fullmatch(path) is not None
     return path.startswith(match["prefix"])
 
 
@@ -327,22 +333,32 @@ def _header_matches(header: Json, request: Request) -> bool:
     _known(header, {"name", "stringMatch"}, "header match")
     headers = {name.lower(): value for name, value in request.headers.items()} | {":method": request.method}
     value = headers.get(header["name"].lower())
-    return value is not None and _string_matches(header["stringMatch"], value)
+    return _string_matches(header["stringMatch"], value or "") and value is not None
 
 
 def _query_matches(parameter: Json, query: str) -> bool:
     _known(parameter, {"name", "stringMatch"}, "query parameter match")
     pairs = (pair.partition("=") for pair in query.split("&"))
     value = next((value for name, _, value in pairs if name == parameter["name"]), None)
-    return value is not None and _string_matches(parameter["stringMatch"], value)
+    return _string_matches(parameter["stringMatch"], value or "") and value is not None
 
 
 def _string_matches(match: Json, value: str) -> bool:
     if "safeRegex" in match:
         _known(match, {"safeRegex"}, "string match")
-        return re.fullmatch(match["safeRegex"]["regex"], value) is not None
+        return _expression(match["safeRegex"]).fullmatch(value) is not None
     _known(match, {"exact"}, "string match")
     return bool(match["exact"] == value)
+
+
+def _expression(matcher: Json) -> re.Pattern[str]:
+    _known(matcher, {"regex"}, "regular expression")
+    try:
+        if not _NOT_RE2.search(matcher["regex"]):
+            return re.compile(matcher["regex"])
+    except re.error:
+        pass
+    raise Rejected(f"regular expression {matcher['regex']!r}")
 
 
 def _rewritten(action: Json, match: Json, path: str) -> str:
@@ -350,8 +366,8 @@ def _rewritten(action: Json, match: Json, path: str) -> str:
     bare, question_mark, query = path.partition("?")
     if "regexRewrite" in action:
         rewrite = action["regexRewrite"]
-        pattern = rewrite["pattern"]["regex"]
-        bare = re.sub(pattern, lambda found: _substituted(rewrite.get("substitution", ""), found), bare)
+        pattern = _expression(rewrite["pattern"])
+        bare = pattern.sub(lambda found: _substituted(rewrite.get("substitution", ""), found), bare)
     elif action.get("prefixRewrite"):
         matched = next((match[kind] for kind in ("path", "pathSeparatedPrefix", "prefix") if kind in match), bare)
         bare = action["prefixRewrite"] + bare[len(matched) :]
@@ -413,6 +429,8 @@ def _forwarded(route: Json, target: Json, request: Request, answered: Mapping[st
 def _mutated(headers: Mapping[str, str], added: Iterable[Json], removed: Iterable[str]) -> dict[str, str]:
     mutated = dict(headers)
     for name in removed:
+        if not re.fullmatch(r"[^\0\r\n]+", name):
+            raise Rejected(f"RequestHeadersToRemove: {name!r}")
         if name.startswith(":") or name.lower() == "host":
             raise Rejected(f":-prefixed or host headers may not be removed: {name}")
         mutated.pop(name.lower(), None)

@@ -53,7 +53,7 @@ class Backend:
         self.last: deque[Seen] = deque(maxlen=100)
         self.go_on = asyncio.Event()
         """Set, it lets slow answers go."""
-        self._answer_headers = (("x-backend", name), *answer_headers)
+        self.answer_headers = (("x-backend", name), *answer_headers)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Any request."""
@@ -66,7 +66,7 @@ class Backend:
         if request.path.endswith(SLOW):
             await self.go_on.wait()
         response = web.Response(body=seen.document(self.name), content_type="application/json")
-        for name, value in self._answer_headers:
+        for name, value in self.answer_headers:
             response.headers.add(name, value)
         return response
 

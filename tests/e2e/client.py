@@ -179,9 +179,12 @@ class Tally:
 
     async def grow(self, by: int, patience_s: float = PATIENCE_S) -> None:
         """Returns once it has grown by so many from now."""
-        wanted = self.total + by
+        await self.reach(self.total + by, patience_s)
+
+    async def reach(self, total: int, patience_s: float = PATIENCE_S) -> None:
+        """Returns once it is so many."""
         async with asyncio.timeout(patience_s):
-            while self.total < wanted:
+            while self.total < total:
                 self._news.clear()
                 await self._news.wait()
 

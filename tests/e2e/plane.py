@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from time import monotonic
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -111,14 +112,12 @@ class Admin:
 
 @asynccontextmanager
 async def planning(
-    folder: Path, log_dir: Path | None = None, more_sources: Any = None, **options: Any
+    folder: Path | None, log_dir: Path | None = None, more_sources: Mapping[str, Any] = MappingProxyType({}), **options: Any
 ) -> AsyncIterator[tuple[ControlPlane, Admin]]:
     """A control plane in this process, on free ports of loopback."""
     chosen = {"xds": HostPort(LOOPBACK, free_port()), "admin": HostPort(LOOPBACK, 0)} | options
-    if folder is not None:
-        chosen["files"] = folder
     try:
-        async with running(RunOptions(log_dir=log_dir, **chosen), more_sources) as plane:
+        async with running(RunOptions(files=folder, log_dir=log_dir, **chosen), more_sources) as plane:
             yield plane, Admin(plane.admin.port)
     except BaseExceptionGroup as group:
         if len(group.exceptions) == 1:
@@ -126,10 +125,14 @@ async def planning(
         raise
 
 
-def envoy_for(plane: ControlPlane, directory: Path, gateway: str = "demo/web", **arguments: Any) -> EnvoyProcess:
-    """An Envoy that serves a Gateway of this control plane, from the bootstrap that we print."""
-    xds = plane.options.xds
-    return EnvoyProcess(bootstrap(gateway, xds_address=xds.host, xds_port=xds.port), directory, **arguments)
+def envoy_at(xds: int, directory: Path, gateway: str = "demo/web") -> EnvoyProcess:
+    """An Envoy that serves a Gateway, from the bootstrap that we print, of the control plane at this port."""
+    return EnvoyProcess(bootstrap(gateway, xds_address=LOOPBACK, xds_port=xds), directory)
+
+
+def envoy_for(plane: ControlPlane, directory: Path, gateway: str = "demo/web") -> EnvoyProcess:
+    """An Envoy that serves a Gateway of this control plane."""
+    return envoy_at(plane.options.xds.port, directory, gateway)
 
 
 class Command:

@@ -64,8 +64,13 @@ class Log(Recorder):
         )
         return entries[count - 1]
 
+    async def line(self, text: str, **fields: object) -> dict[str, Any]:
+        """The first line of an Envoy's own log that says this."""
+        return await self.event("envoy_log", message=text, **fields)
+
     def texts(self) -> list[str]:
-        return [entry["event"] for entry in self.items]
+        """What Envoys said."""
+        return [entry["message"] for entry in self.items if entry["event"] == "envoy_log"]
 
 
 class Reports(Recorder):

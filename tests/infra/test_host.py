@@ -56,9 +56,9 @@ async def killed(state_dir: Path, *gateways: str, xds_port: int = 1) -> AsyncIte
         async with asyncio.timeout(20):
             while serving != set(gateways):
                 entry = json.loads(await process.stdout.readline())
-                if entry["event"] == "envoy started":
+                if entry["event"] == "envoy_started":
                     pids[entry["gateway"]] = entry["pid"]
-                elif entry["event"] == SERVES:
+                elif entry.get("message") == SERVES:
                     serving.add(entry["gateway"])
     finally:
         process.kill()
@@ -74,7 +74,7 @@ class TestRunning:
         async with hosting() as infra:
             infra.want(["demo/web", "demo/api.internal"])
             for gateway in ("demo/web", "demo/api.internal"):
-                await log.event(SERVES, gateway=gateway)
+                await log.line(SERVES, gateway=gateway)
             statistics = infra.statistics()
             assert list(statistics) == ["demo/api.internal", "demo/web"]
             assert running(state_dir) == {gateway: [one.pid] for gateway, one in statistics.items()}
@@ -87,48 +87,48 @@ class TestRunning:
         assert infra.statistics() == {}
         assert not any(alive(one.pid) for one in statistics.values())
         # Its last words are in our log too, and were its own: it was asked, not killed.
-        await log.event("exiting", gateway="demo/web")
+        await log.line("exiting", gateway="demo/web")
 
     async def test_its_log_is_ours_with_its_levels(self, hosting, log) -> None:
         async with hosting() as infra:
             infra.want(["demo/web"])
-            assert (await log.event(SERVES))["level"] == "info"
-            assert (await log.event("statically linked extensions:"))["level"] == "debug"
+            assert (await log.line(SERVES))["level"] == "info"
+            assert (await log.line("statically linked extensions:"))["level"] == "debug"
 
     async def test_one_that_is_killed_is_started_again(self, hosting, log, state_dir: Path) -> None:
         async with hosting() as infra:
             infra.want(["demo/web"])
-            first = (await log.event("envoy started"))["pid"]
+            first = (await log.event("envoy_started"))["pid"]
             os.kill(first, signal.SIGKILL)
-            ended = await log.event("envoy ended by itself")
+            ended = await log.event("envoy_ended")
             assert (ended["pid"], ended["status"], ended["level"]) == (first, "killed by SIGKILL", "error")
-            second = (await log.event("envoy started", 2))["pid"]
-            await log.event(SERVES, pid=second)
+            second = (await log.event("envoy_started", 2))["pid"]
+            await log.line(SERVES, pid=second)
             assert running(state_dir) == {"demo/web": [second]}
             assert infra.statistics()["demo/web"].restarts == 1
 
     async def test_gateways_come_and_go(self, hosting, log, state_dir: Path) -> None:
         async with hosting() as infra:
             infra.want(["demo/a", "demo/b"])
-            await log.event(SERVES, gateway="demo/a")
-            await log.event(SERVES, gateway="demo/b")
+            await log.line(SERVES, gateway="demo/a")
+            await log.line(SERVES, gateway="demo/b")
             kept = infra.statistics()["demo/b"].pid
             infra.want(["demo/b"])
-            await log.event("envoy stopped", gateway="demo/a")
+            await log.event("envoy_stopped", gateway="demo/a")
             # Wanted again, perhaps before the old one has quite gone: never two at once.
             infra.want(["demo/a", "demo/b"])
-            again = (await log.event("envoy started", 2, gateway="demo/a"))["pid"]
-            await log.event(SERVES, pid=again)
+            again = (await log.event("envoy_started", 2, gateway="demo/a"))["pid"]
+            await log.line(SERVES, pid=again)
             assert running(state_dir) == {"demo/a": [again], "demo/b": [kept]}
             infra.want([])
-            await log.event("envoy stopped", gateway="demo/b")
-            await log.event("envoy stopped", 2, gateway="demo/a")
+            await log.event("envoy_stopped", gateway="demo/b")
+            await log.event("envoy_stopped", 2, gateway="demo/a")
         assert StateDirectory(state_dir).gateways() == ()
 
     async def test_two_control_planes_do_not_share_a_state(self, hosting, log, state_dir: Path, reports) -> None:
         async with hosting() as infra:
             infra.want(["demo/web"])
-            await log.event("envoy started")
+            await log.event("envoy_started")
             async with hosting() as other:
                 with pytest.raises(
                     InfraError, match=rf"in use by another control plane \(pid {os.getpid()}\): stop it, or"
@@ -146,7 +146,7 @@ class TestAdoption:
             async with hosting(concurrency=1) as infra:
                 infra.want(pids)
                 for gateway, pid in pids.items():
-                    await log.event("envoy of an earlier control plane taken over", gateway=gateway, pid=pid)
+                    await log.event("envoy_adopted", gateway=gateway, pid=pid)
                 statistics = infra.statistics()
                 for gateway, pid in pids.items():
                     one = statistics[gateway]
@@ -155,18 +155,18 @@ class TestAdoption:
                 assert running(state_dir) == {gateway: [pid] for gateway, pid in pids.items()}
                 # It is watched like any other, though we are not its parent.
                 os.kill(pids["demo/a"], signal.SIGKILL)
-                started = await log.event("envoy started", gateway="demo/a")
-                await log.event(SERVES, pid=started["pid"])
+                started = await log.event("envoy_started", gateway="demo/a")
+                await log.line(SERVES, pid=started["pid"])
                 assert not infra.statistics()["demo/a"].adopted
                 assert running(state_dir) == {"demo/a": [started["pid"]], "demo/b": [pids["demo/b"]]}
             assert running(state_dir) == {}
-            assert [entry["gateway"] for entry in log.items if entry["event"] == "envoy started"] == ["demo/a"]
+            assert [entry["gateway"] for entry in log.items if entry["event"] == "envoy_started"] == ["demo/a"]
 
     async def test_one_that_we_would_start_otherwise_is_replaced(self, hosting, log, state_dir: Path) -> None:
         async with killed(state_dir, "demo/web", xds_port=1) as pids, hosting(concurrency=1, xds_port=2) as infra:
             infra.want(pids)
-            started = await log.event("envoy started")
-            await log.event(SERVES, pid=started["pid"])
+            started = await log.event("envoy_started")
+            await log.line(SERVES, pid=started["pid"])
             assert not alive(pids["demo/web"])
             assert running(state_dir) == {"demo/web": [started["pid"]]}
 
@@ -175,8 +175,8 @@ class TestAdoption:
             StateDirectory(state_dir).gateway("demo/web").remove_record()
             async with hosting(concurrency=1) as infra:
                 infra.want(pids)
-                started = await log.event("envoy started")
-                await log.event(SERVES, pid=started["pid"])
+                started = await log.event("envoy_started")
+                await log.line(SERVES, pid=started["pid"])
                 assert running(state_dir) == {"demo/web": [started["pid"]]}
 
     async def test_one_of_a_gateway_that_is_gone_is_stopped(self, hosting, log, state_dir: Path) -> None:
@@ -184,8 +184,8 @@ class TestAdoption:
             # Until it is known who is wanted, all of them serve on.
             assert running(state_dir) == {gateway: [pid] for gateway, pid in pids.items()}
             infra.want(["demo/b"])
-            await log.event("envoy stopped", pid=pids["demo/a"])
-            await log.event("envoy of an earlier control plane taken over", pid=pids["demo/b"])
+            await log.event("envoy_stopped", pid=pids["demo/a"])
+            await log.event("envoy_adopted", pid=pids["demo/b"])
             assert running(state_dir) == {"demo/b": [pids["demo/b"]]}
 
     async def test_those_that_nobody_claimed_end_with_us(self, hosting, log, reports, state_dir: Path) -> None:
@@ -193,7 +193,7 @@ class TestAdoption:
             async with hosting() as infra:
                 infra.want_listeners({"demo/a": [("nowhere", 1)]})
                 await reports.next(ListenerFailed)  # it has begun
-            await log.event("envoy stopped", gateway="demo/a")
+            await log.event("envoy_stopped", gateway="demo/a")
             assert running(state_dir) == {}
 
     async def test_a_number_that_has_passed_to_another_process_is_left_alone(
@@ -211,7 +211,7 @@ class TestAdoption:
                 (directory.path / "state.json").write_text(text.replace(str(record.pid), str(bystander.pid)))
                 async with hosting(concurrency=1) as infra:
                     infra.want(["demo/web"])
-                    await log.event("envoy started")
+                    await log.event("envoy_started")
                 assert bystander.returncode is None
                 assert alive(bystander.pid)
             finally:
@@ -231,7 +231,7 @@ class TestPorts:
 
         async with hosting() as infra:
             infra.want(["demo/web"])
-            await log.event(SERVES)
+            await log.line(SERVES)
             # The one port that an Envoy holds without any configuration is its admin interface's.
             own = infra.statistics()["demo/web"].admin_port
             server = await asyncio.start_server(accept, "127.0.0.1", 0)
@@ -254,7 +254,7 @@ class TestPorts:
                 infra.want_listeners({"demo/web": [("127.0.0.1", own), ("192.0.2.1", 80)]})
                 assert "is no address of this machine" in (await reports.next(ListenerFailed)).reason
                 infra.want(pids)
-                await log.event("envoy of an earlier control plane taken over")
+                await log.event("envoy_adopted")
         assert {event.port for event in reports.items} == {80}
 
     async def test_what_envoy_could_not_bind_is_told_in_its_words(self, hosting, reports, unused_tcp_port: int) -> None:
@@ -293,22 +293,22 @@ class TestBinary:
     async def test_one_that_dies_at_once_is_started_ever_more_rarely(self, hosting, log, dying: Path) -> None:
         async with hosting(binary=dying) as infra:
             infra.want(["demo/web"])
-            await log.event("envoy is started again", 3)
+            await log.event("envoy_backing_off", 3)
             assert infra.statistics()["demo/web"].state is EnvoyState.WAITING
-        waits = [entry["in_s"] for entry in log.items if entry["event"] == "envoy is started again"]
+        waits = [entry["delay_s"] for entry in log.items if entry["event"] == "envoy_backing_off"]
         assert waits[:3] == [0.1, 0.2, 0.4]
-        assert (await log.event("envoy ended by itself"))["status"] == "exit status 3"
-        assert (await log.event("cannot go on"))["level"] == "warning"
+        assert (await log.event("envoy_ended"))["status"] == "exit status 3"
+        assert (await log.line("cannot go on"))["level"] == "warning"
 
     async def test_one_that_is_gone_is_told_and_looked_for_again(self, hosting, log, dying: Path) -> None:
         dying.rename(dying.with_suffix(".away"))
         async with hosting(binary=dying) as infra:
             infra.want(["demo/web"])
-            told = await log.event("envoy cannot be started")
+            told = await log.event("envoy_start_failed")
             assert told["level"] == "error"
             assert told["binary"] == str(dying)
             dying.with_suffix(".away").rename(dying)
-            await log.event("envoy started")
+            await log.event("envoy_started")
 
     async def test_none_installed_says_what_to_install(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         elsewhere = [entry for entry in sys.path if not (Path(entry) / "envoy").exists()]

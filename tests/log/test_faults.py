@@ -187,6 +187,32 @@ class TestNewSegmentFails:
         assert log.last_seq == 1
 
 
+@pytest.mark.parametrize("operation", ["write", "create", "rename", "sync_folder"])
+def test_an_interrupted_append_gives_no_seq_out_twice(open_log: OpenLog, files: ForgetfulFiles, operation: str) -> None:
+    """Ctrl-C hits anywhere, and what shuts down after it may want to append something."""
+    log = open_log(segment_bytes=10_000 if operation == "write" else 1)
+    log.append([{"pad": "-" * 300}], source="test")
+
+    def interrupt(attempted: str, path: Path) -> int | None:
+        if attempted != operation:
+            return None
+        if operation == "write" and files.fault is interrupt:
+            files.fault = lambda *_: interrupt(attempted, path)
+            return 10
+        raise KeyboardInterrupt
+
+    files.fault = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        log.append([{"n": 2}], source="test")
+    files.fault = None
+    with pytest.raises(LogError, match=r"interrupted \(KeyboardInterrupt\)\): open the log again"):
+        log.append([{"n": 2}], source="test")
+    log.close()
+    with open_log() as log:
+        assert log.append([{"n": 2}], source="test").seq == 2
+    assert verify(FOLDER, files=files).damage == ()
+
+
 class TestOpeningFails:
     @pytest.mark.parametrize("operation", ["make_folder", "lock", "sync_folder", "create", "write", "sync", "rename"])
     def test_of_a_new_log(self, open_log: OpenLog, files: ForgetfulFiles, operation: str) -> None:

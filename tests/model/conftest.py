@@ -14,7 +14,7 @@ EXAMPLES = (
     "192.0.2.1", "2001:db8::1",
 )  # fmt: skip
 """Texts that fit one or the other pattern."""
-JUNK = (
+JUNK: tuple[Any, ...] = (
     None, True, False, -1, 0, 1, 65535, 65536, 2**31, 2**63, 1.0, 0.5, "A B", "é", "\ud800", "a\n", "a" * 300, "a/b/c", "-",
     "1.5s", [], {}, [{}], {"name": "a"}, {1: "a"}, {"\ud800": "a"}, ["a"], [1, None], ["a"] * 70, *EXAMPLES,
 )  # fmt: skip

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 import yaml
 
-from controlplane.model.decode import Decoded, Ignored, Outcome, Rejected, in_its_own_words, decode_object
+from controlplane.model.decode import Decoded, Ignored, Outcome, Rejected, decode_object, in_its_own_words
 from controlplane.model.gateway_api import Gateway, GatewayClass, HTTPRoute
 from controlplane.model.kubernetes import EndpointSlice, Namespace, Service
 from controlplane.model.objects import KINDS, KubernetesObject
@@ -376,7 +376,7 @@ def test_a_kind_of_nobody_is_ignored() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_accepted_version_is_kept_as_written(kind: str) -> None:
-    specifications = {
+    specifications: dict[str, dict[str, Any]] = {
         "EndpointSlice": {"addressType": "IPv4"},
         "Gateway": {"spec": {"gatewayClassName": "a", "listeners": [{"name": "a", "port": 1, "protocol": "HTTP"}]}},
         "GatewayClass": {"spec": {"controllerName": "example.com/a"}},

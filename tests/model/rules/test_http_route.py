@@ -105,7 +105,7 @@ BROKEN = {
     ),
     "unsupported filter without its field": (
         filters("{type: CORS}"),
-        "spec.rules[0].filters[0].cors: required with type CORS, but missing; add it: an object with fields",
+        "spec.rules[0].filters[0].cors: required with type CORS, but missing; add it: an object",
     ),
     "filter with another's field": (
         filters("{type: URLRewrite, urlRewrite: {}, requestMirror: {backendRef: {name: a, port: 1}}}"),
