@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import shlex
 import signal
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import anyio
-from rich.console import Console, Group
+from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -81,6 +80,12 @@ async def _show(plane: ControlPlane, console: Console) -> None:
     if patience.cancelled_caught:
         console.print(f"[yellow]The Envoy is not ready yet; see {_STATE / 'controlplane.log'} and /debug/infra.")
     console.print(_picture(plane))
+    console.print("[bold]Try:[/bold]")
+    for suggestion in suggest_requests(plane.core.state):
+        # Whole lines, so that they can be copied.
+        console.print(f"  [dim]# {suggestion.expectation}[/dim]", highlight=False, soft_wrap=True)
+        console.print(Text(f"  {curl(suggestion)}"), soft_wrap=True)
+    console.print("\nCtrl-C ends all of it.")
 
 
 def _is_up(plane: ControlPlane) -> bool:
@@ -89,29 +94,27 @@ def _is_up(plane: ControlPlane) -> bool:
     return plane.readiness.ready() and any(row.acknowledged for row in rows)
 
 
-def _picture(plane: ControlPlane) -> Group:
+def _picture(plane: ControlPlane) -> Panel:
     parts = Table.grid(padding=(0, 2))
-    parts.add_row("manifests", Text(str(plane.options.files), style="bold"), "edit them: every save is served at once")
+    parts.add_column(style="bold")
+    parts.add_row("manifests", _short(plane.options.files), "edit them: every save is served")
     for backend in _BACKENDS:
-        parts.add_row("backend", f"{backend.name} 127.0.0.1:{backend.port}", "answers with what it was asked")
-    parts.add_row("control plane", f"xDS {plane.options.xds}", "")
-    parts.add_row("", f"http://{plane.admin}", "/readyz?verbose  /debug/proxies  /debug/graph  /metrics")
+        parts.add_row("backend", f"{backend.name} on 127.0.0.1:{backend.port}", "answers with what it was asked")
+    parts.add_row("control plane", f"xDS on {plane.options.xds}", "where the Envoy connects")
+    parts.add_row("", f"http://{plane.admin}", "readyz?verbose  debug/proxies  metrics")
     for gateway, statistics in (plane.infra.statistics() if plane.infra is not None else {}).items():
-        parts.add_row("Envoy", f"Gateway {gateway}", f"pid {statistics.pid}, admin port {statistics.admin_port}")
-    parts.add_row("log", str(plane.options.log_dir), "all of this can be replayed")
-    requests = Table.grid(padding=(0, 2))
-    for line in _curl_lines(plane):
-        requests.add_row(*line)
-    return Group(
-        Panel(parts, title="controlplane quickstart", title_align="left"),
-        Panel(requests, title="try", title_align="left"),
-        Text("Ctrl-C ends all of it."),
-    )
+        parts.add_row(
+            "Envoy", f"for Gateway {gateway}", f"pid {statistics.pid}, its admin port {statistics.admin_port}"
+        )
+    parts.add_row("log", _short(plane.options.log_dir), "all of this can be replayed")
+    return Panel(parts, title="controlplane quickstart", title_align="left", expand=False)
 
 
-def _curl_lines(plane: ControlPlane) -> Iterator[tuple[Text, Text]]:
-    for suggestion in suggest_requests(plane.core.state):
-        yield Text(curl(suggestion), style="bold", overflow="fold"), Text(f"# {suggestion.expectation}", style="dim")
+def _short(path: Path | None) -> str:
+    """A path as one would type it here."""
+    if path is None:
+        return ""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def curl(suggestion: Suggestion) -> str:

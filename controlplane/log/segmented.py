@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Final, Generic, Literal, Self, TypeAlias
 
 from controlplane.log import files as file_system
+from controlplane.log.errors import LogError
 from controlplane.log.interface import SYNC_SECONDS, LogStatistics
 from controlplane.log.lines import (
     encode_events,

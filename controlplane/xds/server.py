@@ -58,13 +58,14 @@ class XdsServer:
         Raises:
             OSError: The address cannot be had.
         """
-        self._server = Server(
+        server = Server(
             [_Mapping(self._handlers()), *self._services],
             codec=PassThrough(),
             config=self.settings.grpc_configuration(),
         )
-        await self._server.start(host, port)
-        return self._server.port
+        await server.start(host, port)
+        self._server = server
+        return server.port
 
     async def stop(self, deadline_seconds: float = 3.0) -> None:
         """Ends all streams with ``UNAVAILABLE``, each after the response under way, and then every connection.

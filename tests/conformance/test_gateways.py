@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from controlplane.runtime.options import Infra
+
 from .manifests import GROUP, Manifest, gateway, gateway_class, http_route, listener, manifest, prefix, rule, serve
 from .proxy import LISTENER, Request
 
@@ -47,7 +49,7 @@ def test_classes_are_ours_by_their_controller() -> None:
 
 def test_a_class_of_ours_may_have_any_name() -> None:
     served = serve(
-        gateway_class("mine", generation=2) | {"metadata": {"name": "mine", "generation": 2}},
+        gateway_class("mine") | {"metadata": {"name": "mine", "generation": 2}},
         gateway(gatewayClassName="mine"),
         http_route("a", rule()),
     )
@@ -169,24 +171,18 @@ def test_parameters_that_we_cannot_read_refuse_the_class() -> None:
 
 @pytest.mark.parametrize("value", ["127.0.0.1", "192.0.2.7", "2001:db8::7"])
 def test_a_gateway_binds_the_addresses_that_it_asks_for(value: str) -> None:
-    """GatewaySpec.addresses: all Listeners on every address, and an entry in the status."""
-    served = serve(
-        gateway(listener("a", 80), listener("b", 81), addresses=[{"type": "IPAddress", "value": value}]),
-        http_route("r", rule()),
-    )
-    bound = {
-        (at["address"], at["portValue"])
-        for made in served.proxy().table(LISTENER).values()
-        for at in [made["address"]["socketAddress"]]
-    }
-    assert bound == {(value, 80), (value, 81)}
+    """GatewaySpec.addresses: all Listeners on every address, and an entry in the status. (Of the Envoys that we run.)"""
+    asked = gateway(listener("a", 80), listener("b", 81), addresses=[{"type": "IPAddress", "value": value}])
+    served = serve(asked, http_route("r", rule()), infra="host")
+    addresses = [made["address"]["socketAddress"] for made in served.proxy().table(LISTENER).values()]
+    assert {(address["address"], address["portValue"]) for address in addresses} == {(value, 80), (value, 81)}
     assert served.status("Gateway", "web")["addresses"] == [{"type": "IPAddress", "value": value}]
     assert served.gateway() == {"Accepted": ACCEPTED, "Programmed": PROGRAMMED}
 
 
 def test_several_addresses_are_all_bound() -> None:
     addresses = [{"value": "192.0.2.1"}, {"value": "192.0.2.2"}]
-    served = serve(gateway(addresses=addresses), http_route("r", rule()))
+    served = serve(gateway(addresses=addresses), http_route("r", rule()), infra="host")
     bound = sorted(made["address"]["socketAddress"]["address"] for made in served.proxy().table(LISTENER).values())
     assert bound == ["192.0.2.1", "192.0.2.2"]
     assert [entry["value"] for entry in served.status("Gateway", "web")["addresses"]] == bound
@@ -195,14 +191,16 @@ def test_several_addresses_are_all_bound() -> None:
 @pytest.mark.parametrize("kind", ["Hostname", "NamedAddress", "example.com/custom"])
 def test_a_type_of_address_that_we_do_not_have_is_told(kind: str) -> None:
     """GatewayReasonUnsupportedAddress."""
-    served = serve(gateway(addresses=[{"type": kind, "value": "gateway.example.com"}]))
+    served = serve(gateway(addresses=[{"type": kind, "value": "gateway.example.com"}]), infra="host")
     assert served.gateway()["Accepted"] == ("False", "UnsupportedAddress")
     assert served.gateway()["Programmed"][0] == "False"
+    assert not served.status("Gateway", "web").get("addresses")
 
 
-def test_an_address_without_a_value_is_assigned_or_told() -> None:
+@pytest.mark.parametrize("infra", ["none", "host"])
+def test_an_address_without_a_value_is_assigned_or_told(infra: Infra) -> None:
     """GatewaySpecAddress.value: without support for it, Programmed MUST be False with AddressNotAssigned."""
-    served = serve(gateway(addresses=[{"type": "IPAddress"}]), http_route("a", rule()))
+    served = serve(gateway(addresses=[{"type": "IPAddress"}]), http_route("a", rule()), infra=infra)
     assert not served.errors
     if served.gateway()["Programmed"] == PROGRAMMED:
         assert served.to() == "v1"

@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import sysconfig
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -206,23 +207,29 @@ class Command:
 
     def envoys(self) -> dict[str, list[int]]:
         """Process ids of its Envoys that live, by Gateway."""
-        return living_envoys(self.state)
+        return living_envoys(self._directory)
 
 
-def living_envoys(state: Path) -> dict[str, list[int]]:
-    """Process ids of the Envoys of a state directory, by Gateway."""
+def living_envoys(directory: Path) -> dict[str, list[int]]:
+    """Process ids of the Envoys that a ``Command`` on this directory has started, by Gateway."""
     found: dict[str, list[int]] = {}
-    for gateway, processes in StateDirectory(state / "envoys").running().items():
+    for gateway, processes in StateDirectory(directory / "state" / "envoys").running().items():
         for process in processes:
             found.setdefault(gateway, []).append(process.pid)
             process.close()
     return found
 
 
-def sent_resources(proxies: list[Mapping[str, Any]]) -> dict[str, int]:
-    """What ``/debug/proxies`` says was sent, by type, all proxies together."""
-    total: dict[str, int] = {}
-    for proxy in proxies:
+async def is_settled(admin: Admin, proxies: int = 1) -> bool:
+    """Whether so many Envoys have a stream, and all of them have acknowledged all that there is."""
+    found = await admin.json("/debug/proxies")
+    return len(found) == proxies and all(proxy["settled"] for proxy in found)
+
+
+async def sent_resources(admin: Admin) -> dict[str, int]:
+    """How many resources were sent on the streams that are open now, by type; types of which there were none are left out."""
+    total: Counter[str] = Counter()
+    for proxy in await admin.json("/debug/proxies"):
         for ledger in proxy["types"].values():
-            total[ledger["type"]] = total.get(ledger["type"], 0) + ledger["resources"]
-    return total
+            total[ledger["type"]] += ledger["resources"]
+    return dict(+total)

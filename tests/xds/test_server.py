@@ -12,7 +12,8 @@ import pytest
 import pytest_asyncio
 from grpclib.client import Channel
 from grpclib.const import Cardinality, Status
-from grpclib.exceptions import GRPCError
+from grpclib.exceptions import GRPCError, StreamTerminatedError
+from grpclib.metadata import decode_grpc_message
 from structlog.testing import capture_logs
 
 from controlplane._proto.envoy.config.core.v3 import Node
@@ -109,6 +110,9 @@ class Client:
                 await self.stream.recv_trailing_metadata()
         except GRPCError as error:
             return error.status, error.message
+        except StreamTerminatedError:  # grpclib resets what a client has not ended, after the trailers
+            trailers = dict(self.stream._stream.trailers or self.stream._stream.headers)
+            return Status(int(trailers["grpc-status"])), decode_grpc_message(trailers["grpc-message"])
         return Status.OK, None
 
 
@@ -138,11 +142,9 @@ async def connect(served: Served, method: str = "DeltaAggregatedResources") -> A
         request = channel.request(
             SERVICE + method, Cardinality.STREAM_STREAM, DeltaDiscoveryRequest, DeltaDiscoveryResponse
         )
-        with contextlib.suppress(GRPCError, asyncio.CancelledError):
-            async with request as stream:
-                await stream.send_request()
-                yield Client(stream)
-                await stream.cancel()
+        stream = await request.__aenter__()
+        await stream.send_request()
+        yield Client(stream)
     finally:
         channel.close()
 
@@ -302,7 +304,6 @@ async def test_a_compressed_message_is_refused(serve):
 async def test_state_of_the_world_is_refused_with_advice(serve):
     served = await serve()
     async with connect(served, "StreamAggregatedResources") as client:
-        await client.say(CLUSTER)
         status, message = await client.end()
     assert status is Status.UNIMPLEMENTED
     assert "DELTA_GRPC" in message
@@ -431,7 +432,7 @@ async def test_a_proxy_that_does_not_read_is_aborted_and_disturbs_nobody(serve):
     served = await serve(Settings(send_seconds=0.3))
     async with frozen_client(served, resources=40), connect(served) as client:
         await client.say(LOAD_ASSIGNMENT, "a")
-        await client.hear()
+        await client.ack(await client.hear())
         served.put(LOAD_ASSIGNMENT, a="1")
         assert [resource.name for resource in (await client.hear()).resources] == ["a"]
         gone = await served.event(ProxyDisconnected)
