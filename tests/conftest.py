@@ -11,9 +11,10 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import aiohttp
+import anyio._backends._asyncio  # now: pytest rewrites it, which CPython 3.11 can fail at while Hypothesis watches the collector
 import pytest
 import pytest_asyncio
 
@@ -42,7 +43,11 @@ def delta_bootstrap(xds_port: int, *, role: str, node_id: str = "envoy.test", **
         extra: Further top-level fields.
     """
     ads = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
-    http2 = {"explicit_http_config": {"http2_protocol_options": {"connection_keepalive": {"interval": "30s", "timeout": "10s"}}}}
+    http2 = {
+        "explicit_http_config": {
+            "http2_protocol_options": {"connection_keepalive": {"interval": "30s", "timeout": "10s"}}
+        }
+    }
     return {
         "node": {"id": node_id, "cluster": "test", "metadata": {"role": role}},
         "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}},
@@ -111,14 +116,8 @@ class EnvoyProcess:
         configuration = self._directory / "bootstrap.json"
         configuration.write_text(json.dumps(self._bootstrap))
         address = self._directory / "admin-address"
-        self.process = await asyncio.create_subprocess_exec(
-            _binary(),
-            *("-c", str(configuration), "--admin-address-path", str(address), "--log-path", str(self.log_path)),
-            *("--use-dynamic-base-id", "--drain-time-s", "2", "--concurrency", "1", "-l", "warning"),
-            *self._arguments,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
+        with self.log_path.open("wb") as log:
+            self.process = await self._start(configuration, address, log)
         self._session = aiohttp.ClientSession()
         try:
             async with asyncio.timeout(PATIENCE_S):
@@ -130,6 +129,16 @@ class EnvoyProcess:
             raise
         self.admin = f"http://{address.read_text()}"
         return self
+
+    async def _start(self, configuration: Path, address: Path, log: BinaryIO) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            _binary(),
+            *("-c", str(configuration), "--admin-address-path", str(address)),
+            *("--use-dynamic-base-id", "--drain-time-s", "2", "--concurrency", "1", "-l", "warning"),
+            *self._arguments,
+            stdout=log,
+            stderr=log,
+        )
 
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()

@@ -148,7 +148,6 @@ class EnvoySupervisor:
 
     async def run(self) -> None:
         """Keep it running until cancelled, stopped or retired; end it then. Afterwards none runs."""
-        self._directory.create()
         follower = OutputFollower(self._directory.output, self._directory.output_seen, self._log)
         async with anyio.create_task_group() as group:
             group.start_soon(follower.run)

@@ -23,8 +23,9 @@ import structlog
 from controlplane.infra.binary import find_envoy
 from controlplane.infra.bootstrap import bootstrap
 from controlplane.infra.envoy import EnvoyCommand, EnvoyStatistics, EnvoySupervisor
+from controlplane.infra.errors import InfraError
 from controlplane.infra.listeners import ListenerKey, ListenerWatch
-from controlplane.infra.process import Process
+from controlplane.infra.process import Process, is_supported
 from controlplane.infra.state import StateDirectory
 from controlplane.model.events import ListenerFailed, ListenerRecovered
 
@@ -44,7 +45,7 @@ class HostInfra:
         log: Where to tell what happens, the Envoys' own output included.
 
     Raises:
-        InfraError: No Envoy is installed.
+        InfraError: No Envoy is installed, or this system cannot watch processes.
     """
 
     def __init__(
@@ -60,6 +61,10 @@ class HostInfra:
         log_level: str = "info",
         log: structlog.typing.FilteringBoundLogger | None = None,
     ) -> None:
+        if not is_supported():
+            raise InfraError(
+                "--infra host needs Linux 5.3 or later (pidfd_open); use --infra none and start Envoy yourself"
+            )
         self._log: structlog.typing.FilteringBoundLogger = (
             log if log is not None else structlog.get_logger("controlplane.infra")
         )

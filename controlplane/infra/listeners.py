@@ -144,7 +144,13 @@ class ListenerWatch:
         if not due:
             return
         questions = [(key, not self._listeners[key].failed) for key in due]
-        found = await anyio.to_thread.run_sync(_examine, questions, dict(self._envoys()), self._may_bind_any_port)
+        try:
+            found = await anyio.to_thread.run_sync(_examine, questions, dict(self._envoys()), self._may_bind_any_port)
+        except OSError as error:  # out of file descriptors, most likely
+            self._log.error("ports_not_examined", reason=str(error), again_in_s=self._interval_s)
+            for key in due:
+                self._listeners[key].due = now + self._interval_s
+            return
         for key, (state, reason) in zip(due, found, strict=True):
             await self._settle(key, self._listeners[key], state, reason)
 
@@ -158,7 +164,7 @@ class ListenerWatch:
             self._log.info("listener_recovered", gateway=key.gateway, listener=display(*key[1:]))
             await self._report(ListenerRecovered(*key))
         elif not listener.failed and (lost or listener.refusal):
-            if listener.refusal:
+            if not lost:
                 # The port looks free and Envoy refuses it: offered again ever more rarely, or this would go round for ever.
                 again = now - listener.recovered < _LONGEST_S
                 listener.patience_s = (

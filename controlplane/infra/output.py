@@ -6,6 +6,7 @@ The Envoy writes to a file, which survives us both; we follow the file. A pipe w
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -129,7 +130,8 @@ class OutputFollower:
             self._rest, self._skipping = b"", True
         if (self._position >= size and (self._tainted or size > self._limit)) or size > 2 * self._limit:
             self._empty(descriptor)
-        self._seen.write_text(str(max(0, self._position - len(self._rest))))
+        with contextlib.suppress(OSError):  # a full disk: at worst, lines are passed on twice
+            self._seen.write_text(str(max(0, self._position - len(self._rest))))
         return len(data) == _CHUNK
 
     def _empty(self, descriptor: int) -> None:

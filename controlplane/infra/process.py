@@ -62,8 +62,13 @@ class Process:
             )
         finally:
             os.close(descriptor)
-        # Until we wait for it, it is there to be looked at, be it dead already.
-        return cls(child.pid, _stat(child.pid)[1], arguments, os.pidfd_open(child.pid), child)
+        try:
+            # Until we wait for it, it is there to be looked at, be it dead already.
+            return cls(child.pid, _stat(child.pid)[1], arguments, os.pidfd_open(child.pid), child)
+        except OSError:
+            child.kill()
+            child.wait()
+            raise
 
     @classmethod
     def attach(cls, pid: int) -> Process | None:
@@ -117,6 +122,15 @@ class Process:
     def close(self) -> None:
         """Let go of it; it lives on if it lives."""
         os.close(self._pidfd)
+
+
+def is_supported() -> bool:
+    """Whether this system has what ``Process`` needs: Linux 5.3 or later."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):
+        return False
+    return True
 
 
 def command_line(pid: int) -> tuple[str, ...]:

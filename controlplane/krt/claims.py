@@ -44,10 +44,6 @@ class Claims(Generic[R]):
         """The input that owns an output key that has a row."""
         return self._owner.get(output, output)
 
-    def losers(self, output: Key) -> list[Key]:
-        """The inputs that claim an output key in vain, sorted."""
-        return ordered(self._losers.get(output, ()))
-
     def lost(self, key: Key) -> list[Key]:
         """The output keys that an input claims in vain, sorted."""
         return ordered(output for output in self._claimed.get(key, ()) if key in self._losers.get(output, ()))

@@ -45,7 +45,7 @@ class State:
         self.started = False
         """The first commit has begun."""
         self.running = False
-        """A function is running right now."""
+        """The engine is at work, and with it functions that must not look at collections but through ``fetch``."""
         self.broken: int | None = None
         """The transaction whose commit an error of the engine's own interrupted."""
 
@@ -117,6 +117,7 @@ class Collection(Generic[R_co]):
         return tuple(row for key in ordered(shown) if (row := shown[key]) is not None)
 
     def __len__(self) -> int:
+        self._refuse_functions()
         rows = self._rows
         return len(rows) + sum((old is not None) - (key in rows) for key, old in self._before.items())
 
@@ -128,6 +129,7 @@ class Collection(Generic[R_co]):
     @property
     def synced(self) -> bool:
         """Whether all that it reads, down to the sources, is synced."""
+        self._refuse_functions()
         return self._synced
 
     def index(self, name: str, extract: Callable[[R_co], object]) -> Index[R_co]:

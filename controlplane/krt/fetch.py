@@ -100,8 +100,9 @@ class Fetch:
             views = self._key_view_tables[collection]
         except KeyError:
             views = self._key_view_tables[collection] = self._open(collection, KeyViewTable(collection))
+        token = (key, self._same(view))
         log.append(views)
-        log.append((key, self._same(view)))
+        log.append(token)
         return None if row is None else view(row)
 
     def exists(self, collection: Collection[Row], key: Key) -> bool:
@@ -141,8 +142,9 @@ class Fetch:
             views = self._index_view_tables[index]
         except KeyError:
             views = self._index_view_tables[index] = self._open(index, IndexViewTable(index))
+        token = (value, self._same(view))
         log.append(views)
-        log.append((value, self._same(view)))
+        log.append(token)
         return () if bucket is None else tuple(map(view, bucket.rows()))
 
     def select(self, collection: Collection[R], selector: Selector, namespace: str | None = None) -> tuple[R, ...]:

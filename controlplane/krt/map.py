@@ -66,9 +66,9 @@ class Computed(Collection[R]):
         for table in self._fetch._tables:
             if table.readers:
                 self._lookups += table.mark(dirty)
-        yield
+                yield
         function, inputs = self._work()
-        fetch, state, claims, tokens_of = self._fetch, self._state, self._claims, self._tokens_of
+        fetch, claims, tokens_of = self._fetch, self._claims, self._tokens_of
         row_type, key_of, rows, raised = self.row_type, self._key_of, self._rows, self._raised
         for key in ordered(dirty):
             writes = self._writes
@@ -76,7 +76,6 @@ class Computed(Collection[R]):
             new: dict[Key, R] | None = None
             log: list[Any] = []
             fetch._log = log
-            state.running = True
             try:
                 result = function(inputs[key], fetch)
                 if type(result) is not row_type or key_of(result) != key or not claims.is_plain(key):
@@ -84,7 +83,6 @@ class Computed(Collection[R]):
             except Exception as error:  # noqa: BLE001  # a user's function: its key fails, everything else goes on
                 failure = describe(self.name, key, error)
             finally:
-                state.running = False
                 fetch._log = None
             tokens = tuple(log)
             if tokens != tokens_of.get(key, ()):

@@ -58,7 +58,13 @@ class Propagation:
                 node = nodes[heappop(queue)]
                 node._queued = False
                 before = node._runs
-                yield from node._advance(seq) if self._clock is None else self._timed(node, seq, self._clock)
+                work = node._advance(seq) if self._clock is None else self._timed(node, seq, self._clock)
+                state.running = True
+                for _ in work:
+                    state.running = False
+                    yield
+                    state.running = True
+                state.running = False
                 advanced.append(node)
                 if node._runs != before:
                     runs[node.name] = node._runs - before
@@ -70,6 +76,7 @@ class Propagation:
             publish(_published(seq, advanced, runs, *changed_sync))
         except BaseException:
             state.broken = seq
+            state.running = False
             raise
 
     def _enqueue(self, node: Collection[Any]) -> None:

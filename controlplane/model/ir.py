@@ -153,12 +153,14 @@ class ListenerRoute(msgspec.Struct, frozen=True):
 
 
 class HostRoute(msgspec.Struct, frozen=True):
-    """A route serves a hostname of a RouteConfiguration; or, with an empty route, a listener claims the hostname."""
+    """A route serves a hostname of a RouteConfiguration; or, with an empty route, a listener says whose the hostname is."""
 
     key: tuple[str, str, str, str]
     """Gateway, route configuration, hostname, route."""
     listener: str
     """Hostname of the listener that the requests belong to; one and the same for all that share the first three."""
+    misdirected: bool = False
+    """The hostname is another listener's of the port: who asks for it on this connection is answered with 421."""
 
 
 class BackendTarget(msgspec.Struct, frozen=True):

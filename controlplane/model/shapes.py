@@ -77,8 +77,6 @@ class Parts(msgspec.Struct, frozen=True):
     fields: Mapping[str, Shape]
     """By the name that the API has."""
     required: tuple[str, ...]
-    defaults: Mapping[str, object]
-    """Of the others, where the default is not *absent* (None) or *empty* (a map)."""
 
 
 Shape: TypeAlias = Text | Whole | Flag | Choice | Either | Items | Entries | Parts
@@ -99,11 +97,6 @@ def _shape(info: inspect.Type) -> Shape:
                 name=cls.__name__,
                 fields={field.encode_name: _shape(field.type) for field in fields},
                 required=tuple(field.encode_name for field in fields if field.required),
-                defaults={
-                    field.encode_name: field.default
-                    for field in fields
-                    if field.default is not msgspec.NODEFAULT and field.default is not None
-                },
             )
         case inspect.VarTupleType(item_type=item, min_length=low, max_length=high):
             return Items(item=_shape(item), min_length=low or 0, max_length=high)

@@ -124,7 +124,7 @@ def _parse_chain(pem: bytes) -> list[x509.Certificate] | FieldProblem:
         chain = x509.load_pem_x509_certificates(pem)
         for certificate in chain:
             certificate.public_key()
-    except (ValueError, UnsupportedAlgorithm):
+    except Exception:  # noqa: BLE001 (not all that it raises of foreign bytes is documented; none of it may leave here)
         remedy = "write the chain anew; `openssl x509 -noout -text` tells where a certificate is damaged"
         return FieldProblem(CERTIFICATE, "a certificate in it cannot be read", remedy)
     return chain
@@ -144,7 +144,7 @@ def _parse_key(pem: bytes) -> SupportedKey | FieldProblem:
         return FieldProblem(KEY, "the private key is encrypted", "decrypt it, as with `openssl pkey -in tls.key`")
     except UnsupportedAlgorithm:
         return FieldProblem(KEY, "a private key of a kind that Envoy does not take", _MAKE_A_KEY)
-    except ValueError:
+    except Exception:  # noqa: BLE001 (whatever it is, it has the key in its context and may not leave here)
         remedy = "write it anew; `openssl pkey -noout -check` tells whether a key is damaged"
         return FieldProblem(KEY, "the private key cannot be read", remedy)
     return _supported(key)

@@ -9,14 +9,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, assert_never
 
-from controlplane.krt import Collection, Count, Fetch, Graph, Group, Operator, Requirement, Selector
+from controlplane.krt import Collection, Fetch, Graph, Group, Operator, Requirement, Selector
 from controlplane.model.conditions import Condition, ConditionType, Reason
 from controlplane.model.http_route import HTTPRoute, ParentReference
 from controlplane.model.ir import (
     AttachedListener,
     HostRoute,
     Listener,
-    ListenerRoute,
     RouteAttachment,
     RouteParent,
 )
@@ -33,8 +32,6 @@ class Attachments:
     """Routes and listeners brought together."""
 
     routes: Collection[RouteAttachment]
-    counts: Collection[Count]
-    """Routes a listener, by (gateway, listener name)."""
     hosts: Collection[Group[HostRoute]]
     """Routes a hostname, by (gateway, route configuration, hostname)."""
 
@@ -126,13 +123,6 @@ def attach_parent(
     return RouteParent(ref, gateway, tuple(attached), _accept(matching, allowed, attached, ref))
 
 
-def count_for_listeners(attachment: RouteAttachment, fetch: Fetch) -> Iterator[ListenerRoute]:
-    """The listeners that a route counts for, each once, however many parentRefs lead there."""
-    keys = {(p.gateway, listener.name) for p in attachment.parents for listener in p.listeners}
-    for gateway, name in sorted(keys):
-        yield ListenerRoute((gateway, name, attachment.key))
-
-
 def spread_over_hosts(attachment: RouteAttachment, fetch: Fetch) -> Iterator[HostRoute]:
     """The virtual hosts that a route has a part in, each once."""
     places = {
@@ -145,11 +135,24 @@ def spread_over_hosts(attachment: RouteAttachment, fetch: Fetch) -> Iterator[Hos
         yield HostRoute((*place, attachment.key), places[place])
 
 
-def claim_host(listener: Listener, fetch: Fetch) -> HostRoute | None:
-    """A plain HTTP listener's own hostname, so that what it has no route for is 404 and not a wider listener's."""
-    if listener.protocol != "HTTP" or listener.hostname == ANY or not listener.valid:
-        return None
-    return HostRoute((listener.gateway, listener.route_configuration, listener.hostname, ""), listener.hostname)
+def claim_hosts(listener: Listener, siblings: tuple[Listener, ...]) -> Iterator[HostRoute]:
+    """Hostnames of a listener's route configuration that are answered without a route.
+
+    Plain HTTP: the listener's own hostname, so that what it has no route for is 404 and not a wider listener's. HTTPS, where a
+    connection belongs to the listener that its server name chose: the hostnames of the port's other listeners, which are
+    answered with 421, since a browser reuses a connection for every name that its certificate covers.
+
+    Source: Gateway API v1, GatewaySpec.Listeners and Listener.Hostname; RFC 9110, 15.5.20.
+    """
+    if not listener.valid:
+        return
+    place = (listener.gateway, listener.route_configuration)
+    if listener.protocol == "HTTP" and listener.hostname != ANY:
+        yield HostRoute((*place, listener.hostname, ""), listener.hostname)
+    if listener.protocol == "HTTPS":
+        others = {s.hostname for s in siblings if s.valid and s.port == listener.port} - {listener.hostname}
+        for hostname in sorted(others):
+            yield HostRoute((*place, hostname, ""), listener.hostname, misdirected=True)
 
 
 def declare_attachments(graph: Graph, base: Base, gateways: Gateways) -> Attachments:
@@ -177,10 +180,14 @@ def declare_attachments(graph: Graph, base: Base, gateways: Gateways) -> Attachm
         attach_route,
         reads=(base.namespaces, gateways.owned, gateways.by_gateway),
     )
-    listener_routes = graph.map("listener_routes", ListenerRoute, routes, count_for_listeners)
-    counts = graph.count("attached_routes", listener_routes, by=lambda row: row.key[:2])
     host_routes = graph.map("host_routes", HostRoute, routes, spread_over_hosts)
-    claims = graph.map("host_claims", HostRoute, gateways.listeners, claim_host)
+    claims = graph.map(
+        "host_claims",
+        HostRoute,
+        gateways.listeners,
+        lambda listener, fetch: claim_hosts(listener, fetch.by(gateways.by_gateway, listener.gateway)),
+        reads=(gateways.by_gateway,),
+    )
     members = graph.union("host_members", HostRoute, (host_routes, claims))
     hosts = graph.group("hosts", members, by=lambda row: row.key[:3])
-    return Attachments(routes, counts, hosts)
+    return Attachments(routes, hosts)

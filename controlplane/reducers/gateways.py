@@ -63,7 +63,7 @@ def bind_addresses(gateway: Gateway, settings: Settings) -> tuple[tuple[str, ...
         return (settings.listen_address,), ()
     usable, problems = set(), []
     for address in gateway.spec.addresses:
-        value = address.value or ""
+        value = address.value or settings.listen_address
         if address.type != "IPAddress" or not _is_ip(value):
             problems.append(
                 Condition(
@@ -169,6 +169,9 @@ def declare_gateways(graph: Graph, base: Base, grants: Grants) -> Gateways:
         addresses, problems = bind_addresses(gateway, settings)
         if gateway_class.spec.parameters_ref is not None:
             message = f"GatewayClass {gateway_class.key}: spec.parametersRef is not supported; remove it"
+            problems += (Condition(ConditionType.ACCEPTED, False, Reason.INVALID_PARAMETERS, message),)
+        if gateway.spec.infrastructure is not None and gateway.spec.infrastructure.parameters_ref is not None:
+            message = "spec.infrastructure.parametersRef is not supported; remove it"
             problems += (Condition(ConditionType.ACCEPTED, False, Reason.INVALID_PARAMETERS, message),)
         return OwnedGateway(gateway.key, gateway, addresses, problems)
 

@@ -6,7 +6,7 @@ of an object cannot be decoded, and that it sets fields that are not acted on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -15,11 +15,21 @@ from controlplane.krt import Collection, Fetch, Graph
 from controlplane.model.conditions import Condition, ConditionType, Reason, combine
 from controlplane.model.gateway import Gateway, GatewayClass
 from controlplane.model.http_route import HTTPRoute, ParentReference
-from controlplane.model.ir import Listener, ObjectReport, ObjectStatus, OwnedGateway, RouteParent
+from controlplane.model.ir import (
+    Listener,
+    ListenerRoute,
+    ObjectReport,
+    ObjectStatus,
+    OwnedGateway,
+    ResolvedRoute,
+    RouteAttachment,
+    RouteParent,
+)
 from controlplane.model.references import FieldProblem
 from controlplane.reducers.attachment import Attachments
 from controlplane.reducers.base import Base
 from controlplane.reducers.gateways import Gateways, current_settings, port_owner
+from controlplane.reducers.hostnames import covers
 
 _WITH_STATUS_OF_THEIR_OWN = ("GatewayClass", "Gateway", "HTTPRoute")
 
@@ -141,10 +151,51 @@ def route_conditions(
     return [accepted, combine(ConditionType.RESOLVED_REFS, Reason.RESOLVED_REFS, unresolved), *conditions]
 
 
+def count_for_listeners(attachment: RouteAttachment) -> Iterator[ListenerRoute]:
+    """The listeners that a route counts for, each once, however many parentRefs lead there."""
+    keys = {(p.gateway, listener.name) for p in attachment.parents for listener in p.listeners}
+    for gateway, name in sorted(keys):
+        yield ListenerRoute((gateway, name, attachment.key))
+
+
+def is_refused(route: ResolvedRoute) -> bool:
+    """Whether no rule of a route can be served, so that it is not accepted anywhere."""
+    return all(rule.failure for rule in route.rules)
+
+
+def overlapping(listener: Listener, siblings: Iterable[Listener]) -> list[Condition]:
+    """The condition of an HTTPS listener whose hostname overlaps with another's of its port; none where it does not.
+
+    Source: Gateway API v1, ListenerConditionOverlappingTLSConfig.
+    """
+    if listener.protocol != "HTTPS":
+        return []
+    others = [
+        other.name
+        for other in siblings
+        if other.key != listener.key
+        and (other.port, other.protocol) == (listener.port, listener.protocol)
+        and (covers(other.hostname, listener.hostname) or covers(listener.hostname, other.hostname))
+    ]
+    if not others:
+        return []
+    message = f"hostname: {listener.hostname} overlaps with that of listeners {', '.join(others)}"
+    return [Condition(ConditionType.OVERLAPPING_TLS_CONFIG, True, Reason.OVERLAPPING_HOSTNAMES, message)]
+
+
 def declare_statuses(
-    graph: Graph, base: Base, gateways: Gateways, attachments: Attachments, resolved: Collection[Any]
+    graph: Graph, base: Base, gateways: Gateways, attachments: Attachments, resolved: Collection[ResolvedRoute]
 ) -> Collection[ObjectStatus]:
     """Declare the statuses of every object that has one."""
+
+    def make_listener_routes(row: RouteAttachment, fetch: Fetch) -> Iterator[ListenerRoute]:
+        refused = fetch(resolved, row.key, view=is_refused)
+        return iter(()) if refused else count_for_listeners(row)
+
+    listener_routes = graph.map(
+        "listener_routes", ListenerRoute, attachments.routes, make_listener_routes, reads=(resolved,)
+    )
+    counts = graph.count("attached_routes", listener_routes, by=lambda row: row.key[:2])
 
     def own_conditions(fetch: Fetch, key: str) -> list[Condition]:
         return report_conditions(fetch(base.reports, key, view=_say))
@@ -180,13 +231,15 @@ def declare_statuses(
             return None
         generation = row.metadata.generation
         conditions, documents = {}, []
-        for listener in fetch.by(gateways.by_gateway, row.key):
+        listeners = fetch.by(gateways.by_gateway, row.key)
+        for listener in listeners:
             certificate = fetch(gateways.certificates, listener.key)
             problems = certificate.problems if certificate is not None else ()
             usable = certificate is None or bool(certificate.usable)
             found = listener_conditions(listener, owned, problems, usable, unavailable(fetch, listener, owned))
+            found += overlapping(listener, listeners)
             conditions[listener.name] = found
-            count = fetch(attachments.counts, listener.key)
+            count = fetch(counts, listener.key)
             documents.append(
                 {
                     "name": listener.name,
@@ -202,7 +255,8 @@ def declare_statuses(
         if settings.infra == "host":
             document["addresses"] = [{"type": "IPAddress", "value": address} for address in owned.addresses]
         elif row.spec.addresses:
-            document["addresses"] = [{"type": a.type, "value": a.value} for a in row.spec.addresses if a.value]
+            given = [a for a in row.spec.addresses if a.value and a.type == "IPAddress"]
+            document["addresses"] = [{"type": a.type, "value": a.value} for a in given]
         return _document(key, document)
 
     def route_status(row: HTTPRoute, fetch: Fetch) -> ObjectStatus | None:
@@ -249,7 +303,7 @@ def declare_statuses(
         gateway_status,
         reads=(
             base.settings, base.reports, base.listener_failures, gateways.owned, gateways.by_gateway,
-            gateways.certificates, gateways.port_claims, attachments.counts,
+            gateways.certificates, gateways.port_claims, counts,
         ),
     )  # fmt: skip
     routes = graph.map(

@@ -151,7 +151,7 @@ class FilesSource:
         """What the source has seen and done so far. Cost: O(files)."""
         listing = self._snapshot.listing
         return Statistics(
-            files=len(listing.files.keys() | self._snapshot.moving),
+            files=len(listing.files.keys() | self._snapshot.unread),
             objects=len(self._state.objects),
             rejected=len(self._state.rejections),
             unavailable=len(self._state.parts),
@@ -164,7 +164,7 @@ class FilesSource:
 
     async def _look(self) -> None:
         snapshot = await self._settled_snapshot()
-        if snapshot is None:
+        if snapshot is None or (self._synced and snapshot == self._snapshot):
             return
         inherited = self._still_inherited(snapshot)
         state, events = await _in_thread(self._compare, snapshot, inherited)
@@ -184,7 +184,7 @@ class FilesSource:
     async def _settled_snapshot(self) -> Snapshot | None:
         """What the folder says now that it is still; None if it is what was said before."""
         listing = await self._list()
-        if self._synced and listing == self._snapshot.listing and not self._snapshot.moving:
+        if self._synced and listing == self._snapshot.listing and not self._snapshot.unread:
             return None
         for look in range(1, PATIENCE + 1):
             await self._sleep(self._settle)

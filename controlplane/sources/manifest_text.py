@@ -157,7 +157,9 @@ class _Text:
             problems += (error for error in outcome.errors if error.path not in flawed)
             line = line or self._line_of(manifest, problems[0].path)
         line = line or manifest.line
-        if any(_is_top_level(flaw) for flaw in manifest.flaws) or any(problem.path in _IDENTITY for problem in problems):
+        if any(_is_top_level(flaw) for flaw in manifest.flaws) or any(
+            problem.path in _IDENTITY for problem in problems
+        ):
             self._complete = False
         if reference.kind not in KINDS or not _is_named(manifest.value):
             reference = ObjectReference(reference.kind, "", "")

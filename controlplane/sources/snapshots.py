@@ -22,8 +22,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     listing: Listing
     readings: Mapping[str, Reading]
     """By relative path; also of files that cannot be looked at now."""
-    moving: frozenset[str] = frozenset()
-    """Files that did not hold still; they are read at the next look."""
+    unread: frozenset[str] = frozenset()
+    """Files that did not hold still or could not be read; none of them in ``listing``, so that the next look tries again."""
 
     @property
     def is_doubtful(self) -> bool:
@@ -73,37 +73,38 @@ def take_snapshot(listing: Listing, earlier: Snapshot, *, moving: Collection[str
         if path not in listing.files
     }
     for path, file in listing.files.items():
-        if path not in unread:
-            if path in earlier.readings and earlier.listing.files.get(path) == file:
-                readings[path] = earlier.readings[path]
-                continue
+        before = earlier.readings.get(path)
+        if path in unread:
+            readings[path] = _restless(path, before)
+        elif before is not None and earlier.listing.files.get(path) == file:
+            readings[path] = before
+        else:
             content = read_file(file)
-            if content is not None:
-                reading = read_text(path, content) if isinstance(content, bytes) else _unreadable(path, content)
-                readings[path] = after_earlier(reading, earlier.readings.get(path) or gone.get(file.signature.content))
-                continue
-            if patient:
+            if content is None and patient:
                 return None
-            unread.add(path)
-        readings[path] = _unread(path, earlier.readings.get(path))
+            if isinstance(content, bytes):
+                readings[path] = after_earlier(read_text(path, content), before or gone.get(file.signature.content))
+            else:
+                unread.add(path)
+                readings[path] = _restless(path, before) if content is None else _unreadable(path, content, before)
     for path, reading in earlier.readings.items():
         if path in listing.files:
             continue
         if path in unread:
-            readings[path] = _unread(path, reading)
+            readings[path] = _restless(path, reading)
         elif listing.fault_above(path) is not None:
             readings[path] = after_earlier(Reading(complete=False), reading)
     files = {path: file for path, file in listing.files.items() if path not in unread}
     return Snapshot(Listing(files, listing.faults), readings, frozenset(unread))
 
 
-def _unreadable(path: str, why: str) -> Reading:
-    return Reading(problems={path: f"{path}: {why}"}, complete=False)
+def _unreadable(path: str, why: str, before: Reading | None) -> Reading:
+    return after_earlier(Reading(problems={path: f"{path}: {why}"}, complete=False), before)
 
 
-def _unread(path: str, earlier: Reading | None) -> Reading:
-    """For a file that has not been still: nothing new is known of it."""
+def _restless(path: str, before: Reading | None) -> Reading:
+    """Of a file that has not been still: nothing new is known."""
     problem = {path: f"{path}: the file keeps changing and is not read; stop writing to it"}
-    if earlier is None:
+    if before is None:
         return Reading(problems=problem, complete=False, was_complete=False)
-    return msgspec.structs.replace(earlier, problems={**earlier.problems, **problem})
+    return msgspec.structs.replace(before, problems={**before.problems, **problem})

@@ -17,12 +17,18 @@ from controlplane.reducers.hostnames import wider
 from controlplane.translate.cluster import translate_cluster, translate_endpoints
 from controlplane.translate.listener import translate_listener, translate_route_configuration
 from controlplane.translate.resource import Encoded, Resource, TypeUrl, content_version, resource
-from controlplane.translate.route import RouteEntry, translate_rule
+from controlplane.translate.route import MISDIRECTED, RouteEntry, translate_rule
 from controlplane.translate.secret import translate_secret
 from controlplane.translate.wire import embed
 
 _NAME, _DOMAINS, _ROUTES = 1, 2, 3
 """Fields of VirtualHost. Source: route_components.proto."""
+
+
+def misdirected_request(key: tuple[str, str, str]) -> tuple[EncodedRoutes, ...]:
+    """The one route of a hostname that is another listener's."""
+    entry = RouteEntry((0, 0, 0, 0, 0, False, "", "", 0, 0), MISDIRECTED, ())
+    return (EncodedRoutes((key[0], key[1], ""), (entry,)),)
 
 
 class EncodedRoutes(msgspec.Struct, frozen=True):
@@ -149,6 +155,8 @@ def declare_translation(graph: Graph, state: State) -> Translation:
         gateway, route_configuration, _ = group.key
         if not fetch.exists(used_route_configurations, (gateway, route_configuration)):
             return None
+        if any(row.misdirected for row in group.rows):
+            return compose_virtual_host(group.key, [misdirected_request(group.key)])
         ranks = [group]
         for hostname in wider(group.key[2], group.rows[0].listener):
             found = fetch(state.attachments.hosts, (gateway, route_configuration, hostname))

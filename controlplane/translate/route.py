@@ -60,6 +60,15 @@ _REDIRECT_CODE: Final = {
 }
 _WITHOUT_LIMIT: Final = timedelta(0)
 
+MISDIRECTED: Final = bytes(
+    Route(
+        name="misdirected",
+        match=RouteMatch(prefix="/"),
+        direct_response=DirectResponseAction(status=421),
+    )
+)
+"""The encoded route that answers everything with 421."""
+
 Precedence: TypeAlias = tuple[int, int, int, int, int, bool, str, str, int, int]
 """Sorts routes of one host by Gateway API's rules, first match first."""
 

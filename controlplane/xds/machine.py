@@ -15,10 +15,11 @@ from controlplane.xds import sequence
 from controlplane.xds.delivery import Delivery, Draft
 from controlplane.xds.errors import exhausted, invalid
 from controlplane.xds.interest import Update
+from controlplane.xds.ledger import describe
 from controlplane.xds.response import Response
 from controlplane.xds.types import CDS, EDS, LDS, PUSH_ORDER, RDS, ROUTE_CONFIGURATION, SDS, VHDS, rule_of
 from controlplane.xds.vhds import VirtualHosts
-from controlplane.xds.views import Before, View
+from controlplane.xds.views import Before, Entry, View
 from controlplane.xds.wire import ErrorDetail, Request
 
 
@@ -67,7 +68,7 @@ class Machine:
         self._limits = limits or Limits()
         self._nonces = 0
         self._is_asked = False
-        self._deadlines: deque[tuple[float, Delivery, str, tuple[str, ...]]] = deque()
+        self._deadlines: deque[tuple[float, Delivery, str]] = deque()
         names = self._limits.names
         self._clusters, self._assignments, self._secrets, self._listeners, self._routes = (
             Delivery(rule, view.table(rule.url), names) for rule in (CDS, EDS, SDS, LDS, RDS)
@@ -198,15 +199,14 @@ class Machine:
                 versions[entry.name] = entry.version
                 parts += pieces
         delivery.sent(draft, nonce, now)
-        names = tuple(entry.name for entry in draft.additions)
-        self._deadlines.append((now + self._limits.acknowledge_seconds, delivery, nonce, names))
+        self._deadlines.append((now + self._limits.acknowledge_seconds, delivery, nonce))
         if delivery is self._routes:
             self._virtual_hosts.routes_sent(versions, nonce)
         elif delivery is self._clusters:
-            self._follow_clusters(names)
+            self._follow_clusters(draft.additions)
         return Response(delivery.rule.url, nonce, versions, tuple(sorted(removed)), parts)
 
-    def _follow_clusters(self, names: tuple[str, ...]) -> None:
+    def _follow_clusters(self, clusters: list[Entry]) -> None:
         """After a cluster its load assignment, also an unchanged one: a changed cluster warms until it comes (P8).
 
         A proxy that has not asked for load assignments and did not hold clusters before drops what it did not ask for, and
@@ -214,22 +214,31 @@ class Machine:
         """
         assignments = self._assignments
         if assignments.asked or self._clusters.resumed:
-            for name in names:
-                if assignments.table.get(name) is not None:
-                    assignments.owe(name)
+            for cluster in clusters:
+                if assignments.table.get(cluster.name) is not None:
+                    assignments.owe(cluster.name)
 
     # Time.
 
     @property
     def deadline(self) -> float | None:
         """When ``next_response`` may have more to say although nothing came in."""
+        while self._deadlines and not self._is_due(0):
+            self._deadlines.popleft()
         return self._deadlines[0][0] if self._deadlines else None
+
+    def _is_due(self, position: int) -> bool:
+        _, delivery, nonce = self._deadlines[position]
+        return delivery.lanes.is_waiting(nonce)
 
     def _expire(self, now: float) -> None:
         while self._deadlines and self._deadlines[0][0] <= now:
-            _, delivery, nonce, names = self._deadlines.popleft()
-            if delivery.expire(nonce) and delivery is self._routes:
-                self._virtual_hosts.routes_taken(names, nonce)
+            is_due = self._is_due(0)
+            _, delivery, nonce = self._deadlines.popleft()
+            if is_due:
+                items = delivery.expire(nonce)
+                if delivery is self._routes:
+                    self._virtual_hosts.routes_taken(items, nonce)
 
     # For people.
 
@@ -250,7 +259,7 @@ class Machine:
             versions: Whether names and versions are listed, or only counted. Cost of the list: O(resources).
         """
         return {
-            url: delivery.statistics(versions=versions)
+            url: describe(delivery, versions=versions)
             for url, delivery in sorted(self._deliveries.items())
             if delivery.asked or delivery.counters["responses"]
         }

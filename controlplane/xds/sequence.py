@@ -39,4 +39,4 @@ def removals_may_go(deliveries: Mapping[str, Delivery]) -> bool:
 
     Overdue answers are not waited for: a cluster that never ends warming would otherwise keep all others for good.
     """
-    return not any(delivery.waiting for delivery in deliveries.values())
+    return not any(delivery.lanes.waiting for delivery in deliveries.values())

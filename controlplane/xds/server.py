@@ -65,6 +65,8 @@ class XdsServer:
         )
         await server.start(host, port)
         self._server = server
+        self._is_stopping = False
+        self._all_ended = anyio.Event()
         return server.port
 
     async def stop(self, deadline_seconds: float = 3.0) -> None:

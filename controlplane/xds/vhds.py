@@ -99,7 +99,7 @@ class VirtualHosts(Delivery):
         self._delivered.discard(route_configuration)
         self._awaiting.pop(route_configuration, None)
         self._recalled.discard(route_configuration)
-        lane = self._lane(route_configuration)
+        lane = self.lanes.get(route_configuration)
         names |= lane.pending | lane.suspects.keys() | lane.owed
         names.update(*(response.items for response in lane.outstanding.values()))
         lane.owed.clear()
@@ -111,8 +111,8 @@ class VirtualHosts(Delivery):
                 self.held.pop(name, None)
             else:
                 lane.pending.add(name)
-        self.wake(route_configuration)
-        self._tidy(lane)
+        self.lanes.wake(route_configuration)
+        self.lanes.tidy(lane)
 
     def routes_sent(self, names: Iterable[str], nonce: str) -> None:
         """A response with these RouteConfigurations goes out."""
@@ -131,7 +131,7 @@ class VirtualHosts(Delivery):
     def routes_changed(self, names: Iterable[str]) -> None:
         """The table of RouteConfigurations has changed in these names."""
         for name in names:
-            self.wake(name)
+            self.lanes.wake(name)
 
     def routes_asked(self) -> None:
         """The first RDS request has been taken in: whose virtual hosts are claimed rightly is known now."""
@@ -139,12 +139,12 @@ class VirtualHosts(Delivery):
         self._place_claims()
 
     def _owe_all(self, route_configuration: str) -> None:
-        lane = self._lane(route_configuration)
+        lane = self.lanes.get(route_configuration)
         for name in self.table.group(route_configuration):
             self.held.setdefault(name, UNKNOWN)
             lane.owed.add(name)
         lane.reply = True
-        self.wake(route_configuration)
+        self.lanes.wake(route_configuration)
 
     # Requests.
 
@@ -160,8 +160,8 @@ class VirtualHosts(Delivery):
             self._claims.setdefault(route_configuration_of(name), {})[name] = version
         for name in update.answer:
             self.owe(name, claims.get(name) if trust else UNKNOWN)
-        for key in tuple(self._lanes):
-            self.wake(key)
+        for lane in self.lanes:
+            self.lanes.wake(lane.key)
         self._place_claims()
         return update
 
@@ -173,12 +173,12 @@ class VirtualHosts(Delivery):
         for route_configuration in self._recalled:
             claims = self._claims.pop(route_configuration, {})
             for name in {*self.table.group(route_configuration), *claims}:
-                self._compare(name, claims.get(name))
+                self.compare(name, claims.get(name))
             if not claims:
-                self._lane(route_configuration).reply = True
-            self.wake(route_configuration)
+                self.lanes.get(route_configuration).reply = True
+            self.lanes.wake(route_configuration)
         for claims in self._claims.values():
             for name, version in claims.items():
-                self._compare(name, version)
+                self.compare(name, version)
         self._recalled.clear()
         self._claims = {}

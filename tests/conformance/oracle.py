@@ -2,7 +2,8 @@
 
 Written from the CRDs' descriptions of ``GatewaySpec.listeners`` (which listener), ``HTTPRouteSpec.parentRefs`` and
 ``hostnames`` (which routes), ``HTTPRouteRule.matches`` (which rule). RegularExpression is left out: its precedence is
-implementation-specific.
+implementation-specific. Where the CRD counts the characters of "a matching hostname", the hostname that the route and the
+listener have in common is counted, as Gateway API's page on hostnames has it ("only the intersected hostname is relevant").
 """
 
 from __future__ import annotations
@@ -66,11 +67,11 @@ def winner(listeners: Sequence[Listener], routes: Sequence[Route], asked: Asked)
         (rank, rule.name)
         for route in routes
         if attaches(route, serving)
-        for specificity in hostname_specificity(route, asked.host)
+        for specificity in hostname_specificity(route, serving, asked.host)
         for position, rule in enumerate(route.rules)
         for match in rule.matches
         if holds(match, asked)
-        for rank in [(*specificity, *match_rank(match), route.created, f"{route.namespace}/{route.name}", position)]
+        for rank in [(*specificity, *match_rank(match), '', f"{route.namespace}/{route.name}", position)]
     ]
     return min(candidates)[1] if candidates else None
 
@@ -88,32 +89,37 @@ def _labels(hostname: str | None) -> tuple[int, int]:
 
 
 def covers(hostname: str | None, host: str) -> bool:
-    """A wildcard stands for one label or more."""
+    """A wildcard stands for one label or more; ``*.a.com`` covers ``*.b.a.com`` too."""
     if hostname is None:
         return True
-    return host.endswith(hostname[1:]) if hostname.startswith("*.") else host == hostname
+    return host.removeprefix("*").endswith(hostname[1:]) if hostname.startswith("*.") else host == hostname
 
 
 def attaches(route: Route, listener: Listener) -> bool:
     """The parentRef names the listener, and some hostname is common to both."""
-    named = route.section in {None, listener.name} and route.port in {None, listener.port}
-    return named and (not route.hostnames or any(_intersect(own, listener.hostname) for own in route.hostnames))
+    return (
+        route.section in {None, listener.name} and route.port in {None, listener.port} and bool(common(route, listener))
+    )
 
 
-def _intersect(one: str, other: str | None) -> bool:
-    if other is None or one == other:
-        return True
-    if one.startswith("*.") and other.startswith("*."):
-        return one.endswith(other[1:]) or other.endswith(one[1:])
-    return covers(one, other) or covers(other, one)
+def common(route: Route, listener: Listener) -> list[str]:
+    """The hostnames of the route on the listener; "" stands for any."""
+    if listener.hostname is None:
+        return list(route.hostnames) or [""]
+    found = []
+    for hostname in route.hostnames or [listener.hostname]:
+        for broader, narrower in ((listener.hostname, hostname), (hostname, listener.hostname)):
+            if covers(broader, narrower) or broader == narrower:
+                found.append(narrower)
+    return found
 
 
-def hostname_specificity(route: Route, host: str) -> Iterator[tuple[int, int]]:
+def hostname_specificity(route: Route, listener: Listener, host: str) -> Iterator[tuple[int, int]]:
     """At most one: negative characters of the longest precise hostname that matches, and of the longest of any kind."""
-    matching = [hostname for hostname in route.hostnames if covers(hostname, host)]
-    if matching or not route.hostnames:
+    matching = [hostname for hostname in common(route, listener) if covers(hostname or None, host)]
+    if matching:
         precise = max((len(hostname) for hostname in matching if not hostname.startswith("*")), default=0)
-        yield (-precise, -max(map(len, matching), default=0))
+        yield (-precise, -max(map(len, matching)))
 
 
 def match_rank(match: Match) -> tuple[int, int, int, int, int]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import datetime
+import re
 import ssl
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,8 +20,8 @@ from tests.conformance.manifests import Manifest, manifest
 
 _BEGIN = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
 _END = datetime.datetime(2120, 1, 1, tzinfo=datetime.UTC)
-_TRACE_OCTETS = 12
-"""So many octets of a key are no accident."""
+_OCTETS, _CHARACTERS = 12, 24
+"""Of a trace: so many are no accident."""
 
 
 @dataclass(frozen=True)
@@ -29,26 +31,45 @@ class Pair:
     certificate: str
     """PEM."""
     key: str = field(repr=False)
-    """PEM."""
+    """PEM, PKCS #8."""
     der: bytes = field(repr=False)
     """The certificate as a client sees it."""
-    key_der: bytes = field(repr=False)
+    numbers: tuple[int, ...] = field(repr=False)
+    """What of the key is private; the rest of it stands in the certificate, too."""
 
     def traces(self) -> set[bytes]:
-        """What must be found nowhere: lines of the key's PEM, pieces of its base64 (at any offset) and of its octets, in hex too."""
-        lines = {line.encode() for line in self.key.splitlines() if not line.startswith("-----") and len(line) >= 16}
-        # What a Secret's data has: base64 over the PEM text.
-        twice = base64.b64encode(self.key.encode())
-        middle = len(twice) // 2
-        traces = lines | {twice[place : place + 24] for place in range(middle - 48, middle + 48, 4)}
-        # Not from the beginning, which all keys of a kind share.
-        inner = self.key_der[len(self.key_der) // 3 : len(self.key_der) * 2 // 3]
-        for start in range(3):
-            traces.add(base64.b64encode(inner[start:])[4:28])
-        for start in range(0, len(inner) - _TRACE_OCTETS, _TRACE_OCTETS):
-            piece = inner[start : start + _TRACE_OCTETS]
-            traces |= {piece, piece.hex().encode(), piece.hex().upper().encode(), base64.b64encode(piece)}
-        return traces
+        """What must be found nowhere: pieces of the private numbers as octets, hex and base64, and of the base64 of the PEM."""
+        der = ssl.PEM_cert_to_DER_cert(self.key.replace("PRIVATE KEY", "CERTIFICATE"))
+        found: set[bytes] = set()
+        for number in self.numbers:
+            octets = number.to_bytes((number.bit_length() + 7) // 8, "big")
+            for start in range(0, len(octets) - _OCTETS, _OCTETS):
+                piece = octets[start : start + _OCTETS]
+                found |= {piece, piece.hex().encode(), piece.hex().upper().encode()}
+            found |= _in_base64(octets)
+            # A Secret's data is base64 over the PEM text, line ends included.
+            found |= _in_base64(_pem_of(self.key, der.index(octets), len(octets)))
+        return found
+
+
+def _in_base64(octets: bytes) -> set[bytes]:
+    """A piece of any base64 that has these octets in it, wherever in it they begin."""
+    return {base64.b64encode(octets[start:])[4 : 4 + _CHARACTERS] for start in range(3)}
+
+
+def _pem_of(pem: str, offset: int, length: int) -> bytes:
+    """The part of a PEM text that encodes nothing but these octets of its content."""
+    body = pem.index("\n") + 1
+    first, last = (-(-offset // 3)) * 4, (offset + length) // 3 * 4
+    return pem[body + first + first // 64 : body + last + last // 64].encode()
+
+
+def leaks(haystack: bytes, pairs: Iterable[Pair]) -> list[int]:
+    """Which of the pairs have left a trace, by position; however lines are broken, quoted or escaped."""
+    joined = re.sub(rb"\s|\\n", b"", haystack)
+    return [
+        number for number, pair in enumerate(pairs) if any(trace in haystack or trace in joined for trace in pair.traces())
+    ]
 
 
 def make_pair(name: str, *, kind: str = "ec") -> Pair:
@@ -76,8 +97,14 @@ def make_pair(name: str, *, kind: str = "ec") -> Pair:
         certificate=certificate.public_bytes(Encoding.PEM).decode(),
         key=key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
         der=certificate.public_bytes(Encoding.DER),
-        key_der=key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),
+        numbers=_private_numbers(key.private_numbers()),
     )
+
+
+def _private_numbers(numbers: Any) -> tuple[int, ...]:
+    if isinstance(numbers, ec.EllipticCurvePrivateNumbers):
+        return (numbers.private_value,)
+    return numbers.d, numbers.p, numbers.q, numbers.dmp1, numbers.dmq1, numbers.iqmp
 
 
 def trusting(*pairs: Pair) -> ssl.SSLContext:

@@ -314,6 +314,13 @@ class TestFailing:
 
 
 class TestFinding:
+    @pytest.mark.asyncio
+    async def test_a_system_that_cannot_watch_processes_is_told(self, hosting, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delattr(os, "pidfd_open")
+        with pytest.raises(InfraError, match="needs Linux"):
+            async with hosting():
+                pass
+
     def test_none_installed_says_what_to_install(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         elsewhere = [entry for entry in sys.path if not (Path(entry) / "envoy").exists()]
         monkeypatch.setattr(sys, "path", elsewhere)

@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from controlplane.infra.process import Process, command_line
-
-pytestmark = pytest.mark.asyncio
 
 
 @pytest.fixture
@@ -40,6 +39,7 @@ def spawn(tmp_path: Path) -> Iterator[Callable[..., Process]]:
         process.close()
 
 
+@pytest.mark.asyncio
 async def test_output_is_appended_to_a_file_and_the_status_is_known(
     tmp_path: Path, spawn: Callable[..., Process]
 ) -> None:
@@ -49,17 +49,20 @@ async def test_output_is_appended_to_a_file_and_the_status_is_known(
     assert (tmp_path / "output").read_text() == "one\none\ntwo\ntwo\n"
 
 
+@pytest.mark.asyncio
 async def test_it_has_a_session_of_its_own(spawn: Callable[..., Process]) -> None:
     process = spawn("sleep", "100")
     assert os.getsid(process.pid) == process.pid != os.getsid(0)
     assert await process.stop(5.0)
 
 
+@pytest.mark.asyncio
 async def test_a_binary_that_is_not_there_is_an_error(tmp_path: Path, spawn: Callable[..., Process]) -> None:
     with pytest.raises(FileNotFoundError):
         spawn(str(tmp_path / "nothing"))
 
 
+@pytest.mark.asyncio
 async def test_one_that_is_not_our_child_is_watched(sleeper: subprocess.Popen[bytes]) -> None:
     process = Process.attach(sleeper.pid)
     assert process is not None
@@ -70,6 +73,7 @@ async def test_one_that_is_not_our_child_is_watched(sleeper: subprocess.Popen[by
     process.close()
 
 
+@pytest.mark.asyncio
 async def test_the_dead_and_the_unburied_are_not_attached_to(sleeper: subprocess.Popen[bytes]) -> None:
     held = Process.attach(sleeper.pid)
     assert held is not None
@@ -83,6 +87,7 @@ async def test_the_dead_and_the_unburied_are_not_attached_to(sleeper: subprocess
     assert Process.attach(sleeper.pid) is None
 
 
+@pytest.mark.asyncio
 async def test_one_that_does_not_listen_is_killed(tmp_path: Path, spawn: Callable[..., Process]) -> None:
     ready = tmp_path / "ready"
     os.mkfifo(ready)
@@ -93,6 +98,7 @@ async def test_one_that_does_not_listen_is_killed(tmp_path: Path, spawn: Callabl
     assert await process.wait() == -signal.SIGKILL
 
 
+@pytest.mark.asyncio
 async def test_the_start_time_tells_two_lives_of_a_number_apart(sleeper: subprocess.Popen[bytes]) -> None:
     process = Process.attach(sleeper.pid)
     ourselves = Process.attach(os.getpid())
@@ -102,3 +108,19 @@ async def test_the_start_time_tells_two_lives_of_a_number_apart(sleeper: subproc
     assert ourselves.arguments == command_line(os.getpid()) != ()
     process.close()
     ourselves.close()
+
+
+def test_uvloop_watches_them_as_well(tmp_path: Path) -> None:
+    async def main() -> int | None:
+        process = Process.spawn(["sleep", "100"], directory=tmp_path, output=tmp_path / "output")
+        waiting = asyncio.create_task(process.wait())
+        await asyncio.sleep(0)
+        process.send(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(20):
+                return await waiting
+        finally:
+            process.send(signal.SIGKILL)
+            process.close()
+
+    assert uvloop.run(main()) == -signal.SIGTERM

@@ -111,6 +111,13 @@ def test_two_views_of_one_row() -> None:
     assert r.seen["x"] == (2, "m")
 
 
+class Unhashable:
+    __hash__ = None  # type: ignore[assignment]
+
+    def __call__(self, pod: Pod) -> str:
+        return pod.ip
+
+
 def len_of_ip(pod: Pod) -> int:
     return len(pod.ip)
 
@@ -310,6 +317,8 @@ def test_one_source_that_feeds_both_sides_is_seen_whole() -> None:
         lambda fetch, other, index: fetch.by(index, "a", view=attrgetter("text")),
         lambda fetch, other, index: other.get("a"),
         lambda fetch, other, index: other.rows(),
+        lambda fetch, other, index: len(other),
+        lambda fetch, other, index: other.synced,
         lambda fetch, other, index: index.get("a"),
     ],
 )
@@ -322,6 +331,16 @@ def test_what_is_not_declared_cannot_be_read(read: Callable[..., Any]) -> None:
     (failure,) = Driver(graph).write((inputs, Text("a"))).failures
     assert failure.exception == "GraphError"
     assert "which is not in its reads=" in failure.message or "without fetch" in failure.message
+
+
+def test_functions_that_have_no_fetch_look_at_nothing_but_their_row() -> None:
+    graph = Graph()
+    others = graph.source("others", Text)
+    inputs = graph.source("inputs", Text)
+    inputs.index("by_other", lambda row: len(others))
+    graph.group("groups", inputs, by=lambda row: others.rows()[0].key)
+    commit = Driver(graph).write((others, Text("o")), (inputs, Text("a")))
+    assert [(f.node, f.exception) for f in commit.failures] == [("inputs", "GraphError"), ("groups", "GraphError")]
 
 
 def test_an_index_allows_reads_through_itself_only() -> None:
@@ -374,9 +393,11 @@ def test_fetch_works_only_while_its_function_runs() -> None:
         lambda r, fetch, key: fetch(r.pods, key, view=len_of_ip),
         lambda r, fetch, key: fetch.exists(r.pods, key),
         lambda r, fetch, key: fetch.by(r.by_node, key),
+        lambda r, fetch, key: fetch(r.pods, "a", view=Unhashable() if key != "a" else len_of_ip),
+        lambda r, fetch, key: fetch.by(r.by_node, "a", view=Unhashable() if key != "a" else len_of_ip),
     ],
 )
-def test_a_key_that_cannot_be_one_fails_its_reader_and_nothing_else(read: Callable[..., Any]) -> None:
+def test_a_key_or_a_view_that_cannot_be_one_fails_its_reader_and_nothing_else(read: Callable[..., Any]) -> None:
     r = Readers(lambda r, reader, fetch: read(r, fetch, ["a", "list"] if reader.wants == "bad" else "a"))
     r.write("x=bad", "y=good")
     assert [(f.key, f.exception) for f in r.graph.failures()] == [("x", "TypeError")]

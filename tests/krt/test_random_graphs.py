@@ -15,6 +15,7 @@ from krt_watch import Watched
 from controlplane.krt import Commit, Transaction
 
 LONG = os.environ.get("CONTROLPLANE_LONG") == "1"
+PHASES = (Phase.reuse, Phase.generate, Phase.shrink)  # without "explain", which takes minutes to say little
 # Seeds rather than st.randoms(): that one draws small graphs with few edits, where little can go wrong.
 RANDOMS = st.integers(0, 2**32 - 1).map(random.Random)
 
@@ -147,10 +148,10 @@ class Machine(RuleBasedStateMachine):
 
 
 Machine.TestCase.settings = settings(
-    max_examples=2000 if LONG else 60,
+    max_examples=2000 if LONG else 120,
     stateful_step_count=20,
     deadline=None,
-    phases=(Phase.reuse, Phase.generate, Phase.shrink),
+    phases=PHASES,
     derandomize=not LONG,
     suppress_health_check=list(HealthCheck),
 )

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from time import perf_counter
 
 import orjson
 
@@ -21,15 +22,15 @@ import os, random, struct, sys
 from controlplane.log import SegmentedLog
 from controlplane.log.testing import DictCodec
 
-folder, fsync, seed = sys.argv[1:]
+folder, fsync, segment_bytes, seed = sys.argv[1:]
 chance = random.Random(seed)
 state = lambda: b'{"last_seq":%d,"pad":"%b"}' % (log.last_seq, b"-" * 3000)
-log = SegmentedLog.open(folder, DictCodec(), fsync=fsync, segment_bytes=20_000, checkpoint=state)
+log = SegmentedLog.open(folder, DictCodec(), fsync=fsync, segment_bytes=int(segment_bytes), checkpoint=state)
 while True:
     first_seq = log.last_seq + 1
     size = chance.choice((1, 1, 2, 50))
     pads = [chance.randrange(500) for _ in range(size)]
-    pads[-1] = chance.choice((0,) * 9 + (2_000_000,))  # a large write can be killed in the middle
+    pads[-1] = chance.choice((0, 0, 0, 500_000))  # a large write can be killed in the middle
     transaction = log.append([{"n": first_seq + n, "pad": "-" * pad} for n, pad in enumerate(pads)], source="writer")
     os.write(1, struct.pack("<Q", transaction.seq))
     log.sync_if_due(transaction.seq / 1000)
@@ -44,12 +45,18 @@ def test_whatever_was_acknowledged_before_a_kill_is_there(tmp_path: Path) -> Non
     acknowledged = [0]
     for life in range(LIVES):
         fsync = ("grouped", "never", "always")[life % 3]
+        segment_bytes = ("20000", "30000000")[life % 2]
         with subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(folder), fsync, str(life)], stdout=subprocess.PIPE, cwd=Path.cwd()
+            [sys.executable, "-c", WRITER, str(folder), fsync, segment_bytes, str(life)],
+            stdout=subprocess.PIPE,
+            cwd=Path(__file__).parents[2],
         ) as writer:
             assert writer.stdout
-            # Some acknowledgements, then the kill: it falls wherever the writer is by then.
-            told = writer.stdout.read(8 * chance.choice((0, 1, 2, chance.randrange(60))))
+            told = writer.stdout.read(8 * chance.choice((0, 1, 2, chance.randrange(40))))
+            # Not right after an acknowledgement, which would always be the start of the next append.
+            moment = perf_counter() + chance.uniform(0, 0.005)
+            while perf_counter() < moment:
+                pass
             writer.kill()
             told += writer.stdout.read()
         assert writer.returncode == -signal.SIGKILL

@@ -245,7 +245,10 @@ def test_the_lock_holds_between_processes_and_ends_with_its_process(tmp_path: Pa
         "log = SegmentedLog.open(sys.argv[1], DictCodec()); print('open', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", program, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path.cwd()
+        [sys.executable, "-c", program, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
     ) as child:
         assert child.stdout
         assert child.stdout.readline() == b"open\n"

@@ -327,6 +327,32 @@ def test_every_rule_that_keeps_cel_is_in_force() -> None:
     assert {kept for kept in CEL.values() if callable(kept)} <= in_force
 
 
+LISTS: dict[str, object] = {
+    "spec.listeners": gateway.listener_names_are_unique,
+    "headers": http_route.conditions_are_distinct,
+    "queryParams": http_route.conditions_are_distinct,
+    "set": http_route.headers_are_distinct,
+    "add": http_route.headers_are_distinct,
+    "remove": http_route.headers_are_distinct,
+}
+"""Lists whose items are distinct, by a key or as a whole: the end of the path, and the rule that keeps it."""
+
+
+def keyed_lists(schema: Any, path: str = "") -> Iterator[str]:
+    if schema.get("x-kubernetes-list-type") in {"map", "set"}:
+        yield path
+    for name, beneath in schema.get("properties", {}).items():
+        yield from keyed_lists(beneath, f"{path}.{name}" if path else name)
+    if "items" in schema:
+        yield from keyed_lists(schema["items"], f"{path}[]")
+
+
+@pytest.mark.parametrize(("kind", "version"), VERSIONS)
+def test_every_list_of_distinct_items_has_its_rule(kind: str, version: str) -> None:
+    published = {path for path in keyed_lists(schema_of(kind, version)) if not is_left_out(kind, path)}
+    assert {path for path in published if path not in LISTS and path.rpartition(".")[2] not in LISTS} == set()
+
+
 def judge_of(kind: str, version: str) -> jsonschema.Draft4Validator:
     """The published schema as a JSON Schema, without what our structs leave out, and with STRICTER's differences."""
     checker = jsonschema.FormatChecker(formats=["ipv4", "ipv6"])
@@ -354,6 +380,8 @@ def judge_of(kind: str, version: str) -> jsonschema.Draft4Validator:
                     result["properties"][here.rpartition(".")[2]] = {"type": "object"}
         if "items" in schema:
             result["items"] = translate(schema["items"], f"{path}[]")
+        if "additionalProperties" in schema:
+            result["additionalProperties"] = translate(schema["additionalProperties"], f"{path}{{}}")
         if "oneOf" in schema:
             del result["oneOf"]  # the address formats, which are a rule here
         return result

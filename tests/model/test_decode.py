@@ -289,11 +289,11 @@ BAD = {
     ),
     "kind in another case": (
         "{apiVersion: gateway.networking.k8s.io/v1, kind: HttpRoute, metadata: {name: web}}",
-        'HttpRoute without a name: kind: "HttpRoute" is no kind of gateway.networking.k8s.io; use HTTPRoute',
+        'HTTPRoute default/web: kind: "HttpRoute" is no kind of gateway.networking.k8s.io; use HTTPRoute',
     ),
     "kind in the plural": (
         "{apiVersion: v1, kind: Services, metadata: {name: web}}",
-        'Services without a name: kind: "Services" is no kind of the core group; use Service',
+        'Service default/web: kind: "Services" is no kind of the core group; use Service',
     ),
     "half a surrogate pair": (
         ROUTE % '{rules: [{matches: [{headers: [{name: a, value: "x\\ud800"}]}]}]}',
@@ -326,7 +326,14 @@ def test_errors_are_bounded() -> None:
     outcome = decode(ROUTE % f"{{hostnames: [{', '.join('ABCDEFGHIJKLMNOP')}]}}")
     assert isinstance(outcome, Rejected)
     assert len(outcome.errors) == 11
-    assert outcome.messages[-1] == "HTTPRoute demo/web: 6 errors more; mend these first"
+    assert outcome.messages[-1] == "HTTPRoute demo/web: 6 more of the kind; mend these first"
+
+
+def test_warnings_are_bounded() -> None:
+    outcome = decode(ROUTE % f"{{{', '.join(f'{letter}: 1' for letter in 'ABCDEFGHIJKLMNOP')}}}")
+    assert isinstance(outcome, Decoded)
+    assert len(outcome.warnings) == 11
+    assert str(outcome.warnings[-1]) == "6 more of the kind; look at these first"
 
 
 def test_names_and_fields_are_told_together() -> None:

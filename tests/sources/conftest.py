@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -149,7 +148,9 @@ def keys() -> list[bytes]:
 
 
 @pytest.fixture
-def running(folder: Path, log: RecordingLog, keys: list[bytes]) -> Callable[..., AbstractAsyncContextManager[FilesSource]]:
+def running(
+    folder: Path, log: RecordingLog, keys: list[bytes]
+) -> Callable[..., AbstractAsyncContextManager[FilesSource]]:
     """Runs a source of ``folder`` that appends to ``log``."""
 
     def put_private_key(key: bytes) -> str:
@@ -195,7 +196,7 @@ def _save(path: Path, text: str | bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.draft")
     draft.write_bytes(text.encode() if isinstance(text, str) else text)
-    os.replace(draft, path)
+    draft.replace(path)
 
 
 def _namespace(name: str, **labels: str) -> str:

@@ -33,7 +33,11 @@ def rejected(name: str, origin: str = "a.yaml:1") -> ObjectRejected:
 @st.composite
 def states(draw: st.DrawFn) -> State:
     names = st.sampled_from(NAMES)
-    objects = draw(st.dictionaries(names, st.tuples(st.sampled_from("xy"), st.sampled_from(["f:1", "g:2"]), st.sampled_from([(), (PROBLEM,)]))))
+    objects = draw(
+        st.dictionaries(
+            names, st.tuples(st.sampled_from("xy"), st.sampled_from(["f:1", "g:2"]), st.sampled_from([(), (PROBLEM,)]))
+        )
+    )
     rejections = draw(st.dictionaries(names, st.sampled_from(["f:1", "g:2"])))
     parts = draw(st.dictionaries(st.sampled_from("pq"), st.sampled_from(["broken", "torn"])))
     return State(
@@ -60,7 +64,8 @@ class TestStates:
         objects = [event for event in events if not isinstance(event, SourceAvailable | SourceUnavailable)]
         assert list(events[: len(objects)]) == objects
         named = [
-            reference(event.object.metadata.name) if isinstance(event, ObjectApplied) else event.reference for event in objects
+            reference(event.object.metadata.name) if isinstance(event, ObjectApplied) else event.reference
+            for event in objects
         ]
         assert named == sorted(named)
         assert all(named.count(name) <= 2 for name in named)
@@ -142,4 +147,6 @@ class TestFolders:
         paths = list(folder)
         order.shuffle(paths)
         shuffled = {path: folder[path] for path in paths}
-        assert diff(State(), resolve(State(), read(folder, {}), {})) == diff(State(), resolve(State(), read(shuffled, {}), {}))
+        assert diff(State(), resolve(State(), read(folder, {}), {})) == diff(
+            State(), resolve(State(), read(shuffled, {}), {})
+        )

@@ -31,7 +31,9 @@ def values(text: str) -> list[object]:
 
 
 def flaws(text: str) -> list[str]:
-    return [f"{flaw.line} {flaw.path}: {flaw.problem}; {flaw.remedy}" for document in read(text) for flaw in document.flaws]
+    return [
+        f"{flaw.line} {flaw.path}: {flaw.problem}; {flaw.remedy}" for document in read(text) for flaw in document.flaws
+    ]
 
 
 class TestValues:
@@ -56,7 +58,9 @@ class TestValues:
 
     def test_what_is_unquoted_is_what_kubectl_reads(self):
         text = "[2024-01-01, yes, 'yes', 0x10, 010, 1:30, ~, 1e3, \"8\", !!str 8, !!int '8', ! 8, !!float 8, !!timestamp 2024-01-01]"
-        assert values(text) == [["2024-01-01", True, "yes", 16, 8, "1:30", None, 1000, "8", "8", 8, "8", 8, "2024-01-01"]]
+        assert values(text) == [
+            ["2024-01-01", True, "yes", 16, 8, "1:30", None, 1000, "8", "8", 8, "8", 8, "2024-01-01"]
+        ]
 
     def test_aliases_and_merges(self):
         text = """base: &b {p: 1, q: 2}
@@ -80,24 +84,36 @@ kept: {'<<': 1}
         assert values("[&a 1, *a, &a 2, *a]") == [[1, 1, 2, 2]]
 
     def test_anchors_end_with_their_document(self):
-        assert flaws("- &a 1\n---\n- *a\n") == ["3 [0]: an alias (*) that no anchor (&) before it defines; quote a value that begins with *"]
+        assert flaws("- &a 1\n---\n- *a\n") == [
+            "3 [0]: an alias (*) that no anchor (&) before it defines; quote a value that begins with *"
+        ]
 
     def test_json_is_yaml_with_its_surrogates_joined(self):
-        value = {"emoji": "😀 and \\ud83d\\ude00", "tab": "\t", "path": "a/b", "list": [1, 2.5, True, None], "empty": {}}
+        value = {
+            "emoji": "😀 and \\ud83d\\ude00",
+            "tab": "\t",
+            "path": "a/b",
+            "list": [1, 2.5, True, None],
+            "empty": {},
+        }
         text = json.dumps(value, indent="\t").replace("a/b", "a\\/b")
         assert [document.value for document in read(join_surrogates(text.encode()))] == [value]
 
     @given(
         st.recursive(
             st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=["Cs", "Cc"])),
-            lambda inner: st.lists(inner, max_size=4)
-            | st.dictionaries(st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8), inner, max_size=4),
+            lambda inner: (
+                st.lists(inner, max_size=4)
+                | st.dictionaries(
+                    st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8), inner, max_size=4
+                )
+            ),
             max_leaves=20,
         )
     )
     def test_every_value_survives_both_formats(self, value):
         as_json = read(join_surrogates(json.dumps(value).encode()))
-        as_yaml = read(yaml.safe_dump(value, allow_unicode=True))
+        as_yaml = read(yaml.safe_dump(value, allow_unicode=True, default_style='"'))
         assert [document.value for document in as_json] == [value]
         assert [document.value for document in as_yaml] == [value]
 
@@ -117,7 +133,9 @@ class TestFlaws:
     def test_a_key_given_twice_keeps_the_first(self):
         (document,) = read("a:\n  - b: 1\n    c: 2\n    b: 3\n")
         assert document.value == {"a": [{"b": 1, "c": 2}]}
-        assert flaws("a:\n  - b: 1\n    c: 2\n    b: 3\n") == ["4 a[0].b: given twice, in lines 2 and 4; remove one of them"]
+        assert flaws("a:\n  - b: 1\n    c: 2\n    b: 3\n") == [
+            "4 a[0].b: given twice, in lines 2 and 4; remove one of them"
+        ]
 
     def test_two_objects_without_a_separator(self):
         assert flaws("kind: A\nname: a\nkind: B\n") == [
@@ -127,13 +145,17 @@ class TestFlaws:
     def test_a_key_given_twice_in_one_line(self):
         assert flaws("{x: {a: 1, a: 2}}") == ["1 x.a: given twice, in lines 1 and 1; remove one of them"]
 
-    @pytest.mark.parametrize(("key", "kind"), [("80", "a number"), ("1.5", "a number"), ("on", "a boolean"), ("~", "null")])
+    @pytest.mark.parametrize(
+        ("key", "kind"), [("80", "a number"), ("1.5", "a number"), ("on", "a boolean"), ("~", "null")]
+    )
     def test_a_key_that_is_no_text(self, key, kind):
         (document,) = read(f"labels: {{{key}: x}}")
         assert document.value == {"labels": {key: "x"}}
         assert flaws(f"labels:\n  {key}: x\n")[0].endswith(f": the key is {kind}, not text; put it in quotes")
 
-    @pytest.mark.parametrize("text", ["a: {{ .Values.a }}\n", "a:\n  ? [b]\n  : c\n", "a:\n  ? {b: c}\n", "a: {&x 1: 2, *x : 3}\n"])
+    @pytest.mark.parametrize(
+        "text", ["a: {{ .Values.a }}\n", "a:\n  ? [b]\n  : c\n", "a:\n  ? {b: c}\n", "a: {&x 1: 2, *x : 3}\n"]
+    )
     def test_a_key_that_is_no_scalar(self, text):
         assert flaws(text)
 
@@ -144,15 +166,21 @@ class TestFlaws:
 
     @pytest.mark.parametrize("text", ["a: !Ref b\n", "a: !!binary aGk=\n", "a: !!set {b}\n", "a: !x [b]\n"])
     def test_a_tag(self, text):
-        assert flaws(text) == ["1 a: a tag (!) that manifests do not have; remove it, or quote a value that begins with !"]
+        assert flaws(text) == [
+            "1 a: a tag (!) that manifests do not have; remove it, or quote a value that begins with !"
+        ]
 
-    @pytest.mark.parametrize("text", ["a: !!int b\n", "a: !!bool 1\n", "a: !!null x\n", "a: !!float x\n", "a: !!int true\n"])
+    @pytest.mark.parametrize(
+        "text", ["a: !!int b\n", "a: !!bool 1\n", "a: !!null x\n", "a: !!float x\n", "a: !!int true\n"]
+    )
     def test_a_value_that_does_not_fit_its_tag(self, text):
         assert flaws(text) == ["1 a: the value does not fit its tag (!!); remove the tag"]
 
     @pytest.mark.parametrize("text", ["a: .inf\n", "a: -.inf\n", "a: .NaN\n"])
     def test_infinity(self, text):
-        assert flaws(text) == ["1 a: infinity and NaN are no numbers of a manifest; give a number, or put the word in quotes"]
+        assert flaws(text) == [
+            "1 a: infinity and NaN are no numbers of a manifest; give a number, or put the word in quotes"
+        ]
 
     def test_an_unquoted_wildcard(self):
         assert flaws("hostnames: [a, *example]\n") == [
@@ -162,23 +190,32 @@ class TestFlaws:
     def test_a_value_that_holds_itself(self):
         (document,) = read("a: &a\n  - b\n  - *a\n")
         assert document.value == {"a": ["b", None]}
-        assert flaws("a: &a\n  - b\n  - *a\n") == ["3 a[1]: an alias (*) to the value that holds it; write the value out"]
+        assert flaws("a: &a\n  - b\n  - *a\n") == [
+            "3 a[1]: an alias (*) to the value that holds it; write the value out"
+        ]
 
     def test_a_merge_of_what_is_no_mapping(self):
-        assert flaws("a: {<<: [x]}\n") == ["1 a.<<: << merges something that is no mapping; refer to a mapping, or put << in quotes"]
+        assert flaws("a: {<<: [x]}\n") == [
+            "1 a.<<: << merges something that is no mapping; refer to a mapping, or put << in quotes"
+        ]
 
     def test_a_billion_laughs_are_few(self):
         lines = ["a0: &a0 [ha, ha, ha, ha, ha, ha, ha, ha, ha, ha]"]
         lines += [f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]" for level in range(1, 10)]
         (document,) = read("\n".join(lines))
-        assert [flaw.problem for flaw in document.flaws] == ["the document's aliases (*) stand for more than 4 194 304 characters"]
+        assert [flaw.problem for flaw in document.flaws] == [
+            "the document's aliases (*) stand for more than 4 194 304 characters"
+        ]
         assert _size(document.value) < MAX_ALIASED * 2
 
     def test_long_texts_count_as_what_they_are(self):
         text = "a: &a " + "x" * (MAX_ALIASED // 4) + "\nb: [*a, *a, *a]\nc: [*a, *a]\n"
         (document,) = read(text)
         assert [flaw.path for flaw in document.flaws] == ["c[0]"]
-        assert [len(item or "") for item in document.value["b"] + document.value["c"]] == [MAX_ALIASED // 4] * 3 + [0, 0]
+        assert [len(item or "") for item in document.value["b"] + document.value["c"]] == [MAX_ALIASED // 4] * 3 + [
+            0,
+            0,
+        ]
 
     def test_flaws_are_bounded(self):
         (document,) = read("\n".join(f"{number}: x" for number in range(1000)))
@@ -199,32 +236,74 @@ class TestUnparsable:
     """What no document can be made of: one message with line and column, and nothing of the text."""
 
     CASES = (
-        (f"a: b: {SECRET}", "1:5: a ':' stands where no value can begin; quote the value before it if the ':' is part of it, or check the indentation of this line and of those before it"),
-        (f"a: @{SECRET}", "1:4: a value cannot begin with this character (a tab, @, %, ` and a few others); indent with blanks, and quote a value that begins with such a character"),
-        (f"a:\n\tb: {SECRET}", "2:1: a value cannot begin with this character (a tab, @, %, ` and a few others); indent with blanks, and quote a value that begins with such a character"),
+        (
+            f"a: b: {SECRET}",
+            "1:5: a ':' stands where no value can begin; quote the value before it if the ':' is part of it, or check the indentation of this line and of those before it",
+        ),
+        (
+            f"a: @{SECRET}",
+            "1:4: a value cannot begin with this character (a tab, @, %, ` and a few others); indent with blanks, and quote a value that begins with such a character",
+        ),
+        (
+            f"a:\n\tb: {SECRET}",
+            "2:1: a value cannot begin with this character (a tab, @, %, ` and a few others); indent with blanks, and quote a value that begins with such a character",
+        ),
         (f"a: 1\n\tb: {SECRET}", "2:1: a tab indents this line; indent with blanks"),
-        (f"a:\n  - {SECRET}\n b: 1", "3:2: this line does not fit into the mapping that began in line 1; check the indentation of this line and of those before it"),
+        (
+            f"a:\n  - {SECRET}\n b: 1",
+            "3:2: this line does not fit into the mapping that began in line 1; check the indentation of this line and of those before it",
+        ),
         (f"- a\n -{SECRET}: 1\n- - b\n c", None),
-        (f"a: [{SECRET}, b\n", "1:22: the list that began in line 1 is not closed here; close it with ], or put a comma between items"),
+        (
+            f"a: [{SECRET}, b\n",
+            "1:22: the list that began in line 1 is not closed here; close it with ], or put a comma between items",
+        ),
         (f"a: {{b: {SECRET}\nc: 1\n", None),
         (f"a: 1\nb: '{SECRET}\n", "2:19: the quoted text that began in line 2 is not closed; add the closing quote"),
         (f"a: '{SECRET}\n---\nb: 1\n", None),
-        ("a: *.example.com", "1:5: an anchor (&) or alias (*) without a name; quote a value that begins with * or &, such as a hostname with a wildcard"),
-        (f'a: "{SECRET}\\q"', "1:19: a backslash in double quotes stands before a character that it cannot escape; double the backslash, or use single quotes"),
+        (
+            "a: *.example.com",
+            "1:5: an anchor (&) or alias (*) without a name; quote a value that begins with * or &, such as a hostname with a wildcard",
+        ),
+        (
+            f'a: "{SECRET}\\q"',
+            "1:19: a backslash in double quotes stands before a character that it cannot escape; double the backslash, or use single quotes",
+        ),
         ('a: "\\ud800"', "1:7: this escape names no character; write the character itself"),
         ('a: "\\xzz"', "1:7: this escape lacks hexadecimal digits; complete it, or double the backslash"),
-        (f'{{"a": 1}}\n{{"b": "{SECRET}"}}', "2:1: the document has ended, and something follows that belongs to none; put a line --- between documents; several JSON objects go into one List"),
+        (
+            f'{{"a": 1}}\n{{"b": "{SECRET}"}}',
+            "2:1: the document has ended, and something follows that belongs to none; put a line --- between documents; several JSON objects go into one List",
+        ),
         (f"a: !x!y {SECRET}", "1:4: a value cannot begin with this tag (!); quote a value that begins with !"),
         (f"%YAML 3.0\n---\na: {SECRET}", "1:1: a %YAML directive asks for another version; remove the directive"),
-        (f"a: 1\n{SECRET}\n", "2:15: a line without a ':' among the keys of a mapping; complete it, or check the indentation of this line and of those before it"),
-        (f"{{a: {SECRET}}}}}", "1:20: the document has ended, and something follows that belongs to none; put a line --- between documents; several JSON objects go into one List"),
-        (f"a: - {SECRET}", "1:4: a list item (-) stands where none can; check the indentation of this line and of those before it"),
+        (
+            f"a: 1\n{SECRET}\n",
+            "2:15: a line without a ':' among the keys of a mapping; complete it, or check the indentation of this line and of those before it",
+        ),
+        (
+            f"{{a: {SECRET}}}}}",
+            "1:20: the document has ended, and something follows that belongs to none; put a line --- between documents; several JSON objects go into one List",
+        ),
+        (
+            f"a: - {SECRET}",
+            "1:4: a list item (-) stands where none can; check the indentation of this line and of those before it",
+        ),
         (f"a: |{SECRET}\n  b\n", "1:5: text follows | or > on its line; begin the text on the next line"),
-        (f"a: {SECRET}\nb: \x00", "2:4: a control character, which YAML does not allow; remove it; binary data belongs into a Secret, as base64"),
-        (f"a: {SECRET}\nä: \x07", "2:4: a control character, which YAML does not allow; remove it; binary data belongs into a Secret, as base64"),
+        (
+            f"a: {SECRET}\nb: \x00",
+            "2:4: a control character, which YAML does not allow; remove it; binary data belongs into a Secret, as base64",
+        ),
+        (
+            f"a: {SECRET}\nä: \x07",
+            "2:4: a control character, which YAML does not allow; remove it; binary data belongs into a Secret, as base64",
+        ),
         (b"a: 1\nb: \xff\xfe", "2:4: this byte is not UTF-8; save the file as UTF-8"),
         ("a: 1".encode("utf-16"), "1:1: this is UTF-16, not UTF-8; save the file as UTF-8"),
-        ("[" * 5000, f"1:{MAX_DEPTH + 1}: nested more than {MAX_DEPTH} levels deep; no manifest is; check the brackets and the indentation"),
+        (
+            "[" * 5000,
+            f"1:{MAX_DEPTH + 1}: nested more than {MAX_DEPTH} levels deep; no manifest is; check the brackets and the indentation",
+        ),
         (f"a: {{b, {SECRET}: {{", None),
         (f"? {SECRET}\n- b", None),
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from controlplane.model.events import ObjectApplied, ObjectRejected, SourceSynced, SourceUnavailable
 from controlplane.model.objects import KINDS
@@ -22,10 +22,15 @@ def namespace(name: str) -> ObjectReference:
 
 
 class TestStart:
-    async def test_everything_and_the_barrier_are_one_transaction_in_a_fixed_order(self, folder, log, running, make, said):
+    async def test_everything_and_the_barrier_are_one_transaction_in_a_fixed_order(
+        self, folder, log, running, make, said
+    ):
         make.save(folder / "z.yaml", make.documents(make.namespace("b"), make.route("r"), make.namespace("a")))
         make.save(folder / "sub" / "deeper" / "y.yml", make.namespace("c"))
-        make.save(folder / "x.json", '{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": {"clusterIP": "None"}}')
+        make.save(
+            folder / "x.json",
+            '{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": {"clusterIP": "None"}}',
+        )
         async with running() as source:
             first = await log.next()
         assert said(first) == [
@@ -51,7 +56,9 @@ class TestStart:
             assert said(await log.next()) == ["synced"]
 
     async def test_what_the_log_knows_is_not_said_again(self, folder, log, running, make, said):
-        make.save(folder / "a.yaml", make.documents(make.namespace("same"), make.namespace("changed"), make.namespace("new")))
+        make.save(
+            folder / "a.yaml", make.documents(make.namespace("same"), make.namespace("changed"), make.namespace("new"))
+        )
         async with running() as source:
             await log.next()
         known = {key: row[0] for key, row in log.fold.objects.items()}
@@ -79,7 +86,9 @@ class TestStart:
                 "synced",
             ]
 
-    async def test_parts_that_the_log_calls_unavailable_are_available_or_told_anew(self, folder, log, running, make, said):
+    async def test_parts_that_the_log_calls_unavailable_are_available_or_told_anew(
+        self, folder, log, running, make, said
+    ):
         make.save(folder / "bad.yaml", "a: [")
         log.fold.parts = {"bad.yaml": "of old", "good.yaml": "of old"}
         async with running(unavailable=["bad.yaml", "good.yaml"]):
@@ -91,7 +100,10 @@ class TestStart:
             (applied, _) = await log.next()
         assert isinstance(applied, ObjectApplied)
         assert applied.warnings
-        for remarks, expected in (({}, ["applied Namespace a", "synced"]), ({namespace("a"): (applied.warnings, ())}, ["synced"])):
+        for remarks, expected in (
+            ({}, ["applied Namespace a", "synced"]),
+            ({namespace("a"): (applied.warnings, ())}, ["synced"]),
+        ):
             log.fold.synced = ()
             async with running({namespace("a"): applied.object}, remarks=remarks):
                 assert said(await log.next()) == expected
@@ -102,7 +114,9 @@ class TestStart:
         async with running():
             assert said(await log.next()) == ["applied Namespace a", "unavailable bad.yaml", "synced"]
 
-    async def test_known_objects_stay_while_a_file_that_may_hold_them_was_never_readable(self, folder, log, running, make, said):
+    async def test_known_objects_stay_while_a_file_that_may_hold_them_was_never_readable(
+        self, folder, log, running, make, said
+    ):
         make.save(folder / "a.yaml", make.namespace("moved"))
         make.save(folder / "b.yaml", make.documents(make.namespace("kept"), make.namespace("lost")))
         async with running():
@@ -143,7 +157,9 @@ class TestSaves:
             shutil.rmtree(folder / "one")
             assert said(await log.next()) == ["deleted Namespace a"]
 
-    async def test_files_saved_within_the_settling_time_are_one_transaction(self, folder, log, running, make, said, sleeps):
+    async def test_files_saved_within_the_settling_time_are_one_transaction(
+        self, folder, log, running, make, said, sleeps
+    ):
         def save_others(sleep: int) -> None:
             if 2 <= sleep <= 4:
                 make.save(folder / f"{sleep}.yaml", make.namespace(f"n{sleep}"))
@@ -178,7 +194,9 @@ class TestSaves:
             (folder / "a.yaml").write_bytes(b"")
             assert said(await log.next()) == ["deleted Namespace a"]
 
-    async def test_a_file_that_never_holds_still_does_not_hold_up_the_others(self, folder, log, running, make, said, sleeps):
+    async def test_a_file_that_never_holds_still_does_not_hold_up_the_others(
+        self, folder, log, running, make, said, sleeps
+    ):
         make.save(folder / "restless.yaml", make.namespace("a"))
         stop = False
 
@@ -239,7 +257,11 @@ class TestSaves:
             (folder / "a.yaml").rename(folder / "a.yaml~")
             (folder / "a.yaml").write_text(make.documents(make.namespace("a", x="1"), make.namespace("b")))
             (folder / "a.yaml~").unlink()
-            await log.until(lambda fold: fold.objects[namespace("a")][0].metadata.labels != {} if namespace("a") in fold.objects else False)
+            await log.until(
+                lambda fold: (
+                    fold.objects[namespace("a")][0].metadata.labels != {} if namespace("a") in fold.objects else False
+                )
+            )
             assert [said(transaction) for transaction in log.transactions[1:]] == [["applied Namespace a"]]
 
 
@@ -284,7 +306,9 @@ class TestErrors:
             (folder / "b.yaml").unlink()
             assert said(await log.next()) == ["deleted Namespace a", "available b.yaml"]
 
-    async def test_an_ill_typed_object_keeps_its_last_good_version_and_names_the_field(self, folder, log, running, make, said):
+    async def test_an_ill_typed_object_keeps_its_last_good_version_and_names_the_field(
+        self, folder, log, running, make, said
+    ):
         make.save(folder / "a.yaml", make.documents(make.namespace("a"), make.route("r")))
         async with running() as source:
             await log.next()
@@ -412,7 +436,7 @@ class TestPlaces:
                 raise PermissionError(13, "Permission denied", str(path))
             return real_open(path, *args, **options)
 
-        async with running():
+        async with running(interval=0.05):
             await log.next()
             monkeypatch.setattr("controlplane.sources.folder.os.open", open_)
             make.save(folder / "a.yaml", make.namespace("a", x="1"))
@@ -422,8 +446,8 @@ class TestPlaces:
                     "a.yaml: the file cannot be read: permission is denied; let the control plane's user read it",
                 )
             ]
+            # Nothing about the file changes when the disk or the network is mended: it is tried again.
             monkeypatch.undo()
-            (folder / "a.yaml").chmod(0o640)
             assert said(await log.next()) == ["applied Namespace a", "available a.yaml"]
 
     async def test_the_folder_vanishes_and_returns(self, folder, log, running, make, said, tmp_path):
@@ -465,7 +489,9 @@ class TestPlaces:
 
 
 class TestRunning:
-    async def test_private_keys_are_kept_before_they_are_named(self, folder, log, running, make, keys, said, tls_secret):
+    async def test_private_keys_are_kept_before_they_are_named(
+        self, folder, log, running, make, keys, said, tls_secret
+    ):
         pair, other = tls_secret("one"), tls_secret("two")
         make.save(folder / "a.yaml", pair.manifest)
         seen_at_append: list[list[bytes]] = []
@@ -482,7 +508,9 @@ class TestRunning:
             assert said(await log.next()) == ["applied Secret default/two"]
         assert seen_at_append == [[pair.key], [pair.key], [pair.key, other.key]]
 
-    async def test_private_keys_are_kept_again_when_the_log_knows_the_secret(self, folder, log, running, make, keys, said, tls_secret):
+    async def test_private_keys_are_kept_again_when_the_log_knows_the_secret(
+        self, folder, log, running, make, keys, said, tls_secret
+    ):
         pair = tls_secret("one")
         make.save(folder / "a.yaml", pair.manifest)
         async with running():
@@ -496,14 +524,28 @@ class TestRunning:
 
     async def test_what_could_not_be_appended_is_appended_by_the_next_run(self, folder, log, running, make, said):
         make.save(folder / "a.yaml", make.namespace("a"))
+        full = True
 
-        async def refuse(events: Any) -> None:
-            raise OSError("the disk is full")
+        async def append(events: Any) -> None:
+            if full:
+                raise OSError("the disk is full")
+            await log(events)
 
-        async with running(append=refuse) as source:
+        async with running(append=append) as source:
             with pytest.raises(OSError, match="the disk is full"):
                 await log.next()
-        assert source.statistics().transactions == 0
+            assert source.statistics().transactions == 0
+            full = False
+            log.task = asyncio.create_task(source.run())
+            assert said(await log.next()) == ["applied Namespace a", "synced"]
+
+    async def test_it_can_be_cancelled_at_any_time(self, folder, log, running, make):
+        make.save(folder / "a.yaml", make.namespace("a"))
+        for turns in range(30):
+            async with running():
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+            assert log.task.cancelled()
 
     async def test_an_append_that_waits_holds_the_source_back_and_loses_nothing(self, folder, log, running, make, said):
         make.save(folder / "a.yaml", make.namespace("a"))
@@ -522,15 +564,52 @@ class TestRunning:
             assert said(await log.next()) == ["applied Namespace a", "synced"]
             assert said(await log.next()) == ["applied Namespace a", "applied Namespace b"]
 
-    async def test_without_notifications_the_folder_is_looked_at_regularly(self, folder, log, running, make, said, monkeypatch):
+    async def test_without_notifications_the_folder_is_looked_at_regularly(
+        self, folder, log, running, make, said, monkeypatch
+    ):
         def refuse(*args: object, **options: object) -> object:
             raise OSError(28, "inotify watch limit reached")
 
         monkeypatch.setattr("controlplane.sources.watching.awatch", refuse)
-        async with running(interval=0.05):
-            await log.next()
-            make.save(folder / "a.yaml", make.namespace("a"))
-            assert said(await log.next()) == ["applied Namespace a"]
+        with capture_logs() as logged:
+            async with running(interval=0.02):
+                await log.next()
+                for name in "abc":
+                    make.save(folder / f"{name}.yaml", make.namespace(name))
+                    assert said(await log.next()) == [f"applied Namespace {name}"]
+        assert [entry for entry in logged if entry["log_level"] == "warning"] == [
+            {
+                "event": "no notifications of changes; the folder is looked at regularly instead",
+                "log_level": "warning",
+                "source": "files",
+                "folder": str(folder),
+                "interval": 0.02,
+                "reason": "[Errno 28] inotify watch limit reached",
+            }
+        ]
+
+    async def test_what_is_wrong_is_logged(self, folder, log, running, make):
+        make.save(folder / "a.yaml", make.route("r", port="many"))
+        make.save(folder / "b.yaml", "a: [b")
+        with capture_logs() as logged:
+            async with running():
+                await log.next()
+        assert [{key: entry[key] for key in entry if key not in {"log_level", "source"}} for entry in logged] == [
+            {
+                "event": "object rejected",
+                "object": "HTTPRoute default/r",
+                "origin": "a.yaml:11",
+                "error": 'spec.rules[0].backendRefs[0].port: "many" is text, where a whole number belongs; '
+                "use a whole number from 1 to 65535",
+            },
+            {
+                "event": "source unavailable",
+                "part": "b.yaml",
+                "reason": "b.yaml:1:6: the list that began in line 1 is not closed here; "
+                "close it with ], or put a comma between items",
+            },
+            {"event": "folder read", "applied": 0, "deleted": 0, "errors": 2},
+        ]
 
     async def test_statistics(self, folder, log, running, make):
         make.save(folder / "a.yaml", make.documents(make.namespace("a"), make.route("r", port="many")))

@@ -78,7 +78,9 @@ class TestListing:
         assert paths(folder) == ["z/real.yaml"]
 
     @needs_links
-    @pytest.mark.parametrize(("name", "fault"), [("x.yaml", True), ("folder", True), ("notes.txt", False), (".hidden", False)])
+    @pytest.mark.parametrize(
+        ("name", "fault"), [("x.yaml", True), ("folder", True), ("notes.txt", False), (".hidden", False)]
+    )
     def test_a_link_to_nothing_is_a_fault_where_it_may_have_led_to_manifests(self, folder, name, fault):
         (folder / name).symlink_to("missing")
         expected = {name: "the link points to nothing; mend or remove it"} if fault else {}
@@ -93,7 +95,9 @@ class TestListing:
     @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes there")
     def test_a_pipe_is_a_fault_and_is_not_waited_for(self, folder):
         os.mkfifo(folder / "x.yaml")
-        assert list_folder(folder).faults == {"x.yaml": "this is not a regular file; remove it or give it another suffix"}
+        assert list_folder(folder).faults == {
+            "x.yaml": "this is not a regular file; remove it or give it another suffix"
+        }
 
     def test_a_missing_folder_is_a_fault(self, folder):
         missing = folder / "missing"

@@ -43,7 +43,9 @@ class TestClaims:
         assert reading.complete
 
     def test_a_missing_field_stands_where_it_should(self):
-        reading = read("apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata:\n  name: a\nspec:\n  description: x\n")
+        reading = read(
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata:\n  name: a\nspec:\n  description: x\n"
+        )
         assert claims(reading) == ["GatewayClass a at x.yaml:1, wrong at x.yaml:5"]
 
     @pytest.mark.parametrize("field", ["name: Upper", "name: a\n  namespace: Upper"])
@@ -108,7 +110,11 @@ class TestLists:
         assert claims(read(text)) == ["Namespace a at x.yaml:4", "Service default/b at x.yaml:5"]
 
     def test_lists_in_lists(self):
-        inner = {"apiVersion": "v1", "kind": "List", "items": [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}}]}
+        inner = {
+            "apiVersion": "v1",
+            "kind": "List",
+            "items": [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}}],
+        }
         text = json.dumps({"apiVersion": "v1", "kind": "List", "items": [inner, inner]}, indent=1)
         assert claims(read(text, "x.json")) == ["Namespace a at x.json:9", "Namespace a at x.json:22"]
 
@@ -187,7 +193,9 @@ class TestProblems:
         assert list(reading.problems) == ["x.yaml"]
 
     def test_surrogates_are_joined_in_json_alone(self):
-        text = json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a", "annotations": {"x": "😀"}}})
+        text = json.dumps(
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a", "annotations": {"x": "😀"}}}
+        )
         (claim,) = read(text, "x.JSON").claims
         assert claim.applied
         assert claim.applied.object.metadata.annotations == {"x": "😀"}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
 import pytest
 
-from controlplane.sources import read_manifests
 from controlplane.sources import manifests as manifests_module
+from controlplane.sources import read_manifests
 
 
 class TestPaths:
@@ -68,7 +67,9 @@ class TestPaths:
 
 class TestContent:
     def test_events_come_in_the_order_of_a_source(self, folder, make, said):
-        make.save(folder / "a.yaml", make.documents(make.namespace("b"), make.route("r", port="x"), make.namespace("a")))
+        make.save(
+            folder / "a.yaml", make.documents(make.namespace("b"), make.route("r", port="x"), make.namespace("a"))
+        )
         make.save(folder / "b.yaml", "a: [")
         assert said(read_manifests([folder]).events) == [
             "rejected HTTPRoute default/r at a.yaml:16",
@@ -105,7 +106,10 @@ BAD = {
         "wildcard.yaml:2:6: an anchor (&) or alias (*) without a name; "
         "quote a value that begins with * or &, such as a hostname with a wildcard",
     ),
-    "quote.yaml": ("kind: 'X\n", "quote.yaml:1:9: the quoted text that began in line 1 is not closed; add the closing quote"),
+    "quote.yaml": (
+        "kind: 'X\n",
+        "quote.yaml:1:9: the quoted text that began in line 1 is not closed; add the closing quote",
+    ),
     "bytes.yaml": (b"kind: X\nname: \xff\n", "bytes.yaml:2:7: this byte is not UTF-8; save the file as UTF-8"),
     "nul.yaml": (
         b"kind: X\nname: \0\n",
@@ -169,7 +173,7 @@ BAD = {
     ),
     "number.yaml": (
         "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: 8\n",
-        "number.yaml:4: Namespace without a name: metadata.name: 8 is a number, where text belongs; put it in quotes: \"8\"",
+        'number.yaml:4: Namespace without a name: metadata.name: 8 is a number, where text belongs; put it in quotes: "8"',
     ),
     "port.yaml": (
         "apiVersion: v1\nkind: Service\nmetadata: {name: port}\nspec:\n  ports:\n    - port: 70000\n",
@@ -226,10 +230,25 @@ class TestMessages:
         manifest = tls_secret("s").manifest
         encoded = manifest.partition("tls.key: ")[2].strip()
         pem = tls_secret("s").key.decode()
-        texts = [manifest[:cut] + trap + manifest[cut:] for cut in range(0, len(manifest), 37) for trap in ("", "\n", ": ", "\t", "'", "\n- ", " &a *a ", "\x01")]
-        texts += [manifest.replace("  tls.key: ", f"  {prefix}") for prefix in ("tls.key: !x ", "tls.key: *", "? ", "80: ", "- ", "tls.key: |", "tls.key: [")]
-        texts += [f"apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\nstringData:\n  tls.key:{pem}", f"kind: Secret\n{pem}", f"kind: Secret\ndata:\n{pem}: {pem}"]
-        windows = {secret[start : start + 12] for secret in (encoded, pem.replace("\n", "")) for start in range(len(secret) - 12)}
+        texts = [
+            manifest[:cut] + trap + manifest[cut:]
+            for cut in range(0, len(manifest), 37)
+            for trap in ("", "\n", ": ", "\t", "'", "\n- ", " &a *a ", "\x01")
+        ]
+        texts += [
+            manifest.replace("  tls.key: ", f"  {prefix}")
+            for prefix in ("tls.key: !x ", "tls.key: *", "? ", "80: ", "- ", "tls.key: |", "tls.key: [")
+        ]
+        texts += [
+            f"apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\nstringData:\n  tls.key:{pem}",
+            f"kind: Secret\n{pem}",
+            f"kind: Secret\ndata:\n{pem}: {pem}",
+        ]
+        windows = {
+            secret[start : start + 12]
+            for secret in (encoded, pem.replace("\n", ""))
+            for start in range(len(secret) - 12)
+        }
         windows -= {window for window in windows if window in "-----BEGIN PRIVATE KEY----------END PRIVATE KEY-----"}
         for number, text in enumerate(texts):
             make.save(folder / f"{number:04}.yaml", text)

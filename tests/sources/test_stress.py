@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import shutil
 from collections.abc import Awaitable, Callable
@@ -102,7 +101,7 @@ class Saver:
 
     def _swap(self, text: str) -> None:
         volume = self._folder / "volume"
-        before = os.readlink(volume / "..data") if (volume / "..data").is_symlink() else None
+        before = (volume / "..data").readlink() if (volume / "..data").is_symlink() else None
         self._make.save(volume / f"..{self._version}" / "linked.yaml", text)
         (volume / "..data_tmp").symlink_to(f"..{self._version}")
         (volume / "..data_tmp").replace(volume / "..data")

@@ -52,7 +52,9 @@ def test_integers(text, value):
     assert (result, type(result)) == (value, int)
 
 
-@pytest.mark.parametrize(("text", "value"), [("0.5", 0.5), (".5", 0.5), ("-.5", -0.5), ("1.5e3", 1500), ("1e300", 1e300)])
+@pytest.mark.parametrize(
+    ("text", "value"), [("0.5", 0.5), (".5", 0.5), ("-.5", -0.5), ("1.5e3", 1500), ("1e300", 1e300)]
+)
 def test_floats(text, value):
     assert resolve_plain(text) == value
 

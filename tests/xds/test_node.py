@@ -22,7 +22,9 @@ def node(role: object = "controlplane~shop~edge", **extra: object) -> bytes:
 
 def test_a_node_is_read_with_everything_that_an_event_tells():
     labels = Value(
-        struct_value=Struct(fields={"b": Value(string_value="2"), "a": Value(string_value="1"), "n": Value(number_value=3)})
+        struct_value=Struct(
+            fields={"b": Value(string_value="2"), "a": Value(string_value="1"), "n": Value(number_value=3)}
+        )
     )
     data = node(
         cluster="edge",
@@ -49,7 +51,16 @@ def test_a_bare_node_is_enough():
 
 @pytest.mark.parametrize(
     "role",
-    ["", "controlplane", "controlplane~ns", "controlplane~~gw", "controlplane~ns~", "other~ns~gw", "controlplane~a~b~c", "controlplane~a/b~c"],
+    [
+        "",
+        "controlplane",
+        "controlplane~ns",
+        "controlplane~~gw",
+        "controlplane~ns~",
+        "other~ns~gw",
+        "controlplane~a~b~c",
+        "controlplane~a/b~c",
+    ],
 )
 def test_a_node_without_a_valid_role_is_told_what_is_expected(role):
     assert scope_of(role) is None

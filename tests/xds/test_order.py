@@ -226,8 +226,8 @@ def test_unanswered_responses_are_bounded(world, client):
     for version in range(1, 100):
         world.put(CLUSTER, a=str(version))
         assert len(client.responses()) == 1
-    assert len(client.machine._clusters.unanswered()) == 16
-    assert len(client.machine._clusters._lane_of_nonce) == 16
+    assert len(client.machine._clusters.lanes.unanswered()) == 16
+    assert len(client.machine._clusters.lanes._of_nonce) == 16
 
 
 def test_secrets_are_answered_one_by_one_and_at_once(world, client, said):

@@ -28,9 +28,7 @@ def test_r2_a_reconnect_with_unchanged_content_is_sent_no_resource(world, client
     sent = [
         response
         for rule in PUSH_ORDER
-        for response in client.settle(
-            client.ask(rule.url, *BY_NAME.get(rule.url, ()), versions=EVERYTHING[rule.url])
-        )
+        for response in client.settle(client.ask(rule.url, *BY_NAME.get(rule.url, ()), versions=EVERYTHING[rule.url]))
     ]
     assert said(sent) == [("CDS", {}, ()), ("LDS", {}, ())]  # R8, and empty
     assert client.machine.is_settled

@@ -146,7 +146,7 @@ def test_s15_the_claimed_versions_are_not_kept(world, client):
     world.commit({CLUSTER: names})
     client.settle(client.ask(CLUSTER, versions=names))
     assert client.machine._clusters.held == {}
-    assert client.machine._clusters._lanes == {}
+    assert client.machine._clusters.lanes._lanes == {}
 
 
 def test_a_type_that_is_not_served_is_answered_with_nothing(client, said):

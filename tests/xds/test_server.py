@@ -75,7 +75,10 @@ class Served:
 
     def put(self, type_url: str, seq: int | None = None, scope: str = "ns/gw", **rows: str | None) -> None:
         self.views.apply(
-            ((scope, type_url, name, None if version is None else Row(name, version)) for name, version in rows.items()),
+            (
+                (scope, type_url, name, None if version is None else Row(name, version))
+                for name, version in rows.items()
+            ),
             seq,
         )
 
@@ -400,7 +403,8 @@ async def frozen_client(served: Served, resources: int) -> AsyncIterator[asyncio
     import h2.settings
 
     served.views.apply(
-        ("ns/gw", CLUSTER, f"big-{number:03}", Row(f"big-{number:03}", "1", bytes(2**20))) for number in range(resources)
+        ("ns/gw", CLUSTER, f"big-{number:03}", Row(f"big-{number:03}", "1", bytes(2**20)))
+        for number in range(resources)
     )
     reader, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=2**16)
     connection = h2.connection.H2Connection()

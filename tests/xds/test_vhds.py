@@ -144,7 +144,9 @@ def test_trap3_unsubscribed_before_any_virtual_host_was_sent(tables, client):
 @pytest.mark.parametrize("hosts_first", [False, True])
 def test_trap3_claimed_virtual_hosts_count_for_claimed_configurations(tables, client, said, hosts_first):
     requests = [lambda: client.ask(RDS, "rc", versions={"rc": "1"})]
-    requests.insert(0 if hosts_first else 1, lambda: client.ask(VHDS, versions={"rc/x": "1", "rc/y": "0", "rc/old": "1"}))
+    requests.insert(
+        0 if hosts_first else 1, lambda: client.ask(VHDS, versions={"rc/x": "1", "rc/y": "0", "rc/old": "1"})
+    )
     assert said([*requests[0](), *requests[1]()]) == [("VHDS", {"rc/y": "1"}, ("rc/old",))]
 
 

@@ -57,16 +57,27 @@ def test_a_request_is_scanned_as_betterproto2_encodes_it(message):
 
 
 unknown = st.one_of(
-    st.builds(lambda number, value: varint(number << 3) + varint(value), st.integers(10, 2**20), st.integers(0, 2**64 - 1)),
-    st.builds(lambda number, value: varint(number << 3 | 1) + value, st.integers(10, 99), st.binary(min_size=8, max_size=8)),
-    st.builds(lambda number, value: varint(number << 3 | 5) + value, st.integers(10, 99), st.binary(min_size=4, max_size=4)),
+    st.builds(
+        lambda number, value: varint(number << 3) + varint(value), st.integers(10, 2**20), st.integers(0, 2**64 - 1)
+    ),
+    st.builds(
+        lambda number, value: varint(number << 3 | 1) + value, st.integers(10, 99), st.binary(min_size=8, max_size=8)
+    ),
+    st.builds(
+        lambda number, value: varint(number << 3 | 5) + value, st.integers(10, 99), st.binary(min_size=4, max_size=4)
+    ),
     st.builds(lambda number, value: field(number, value), st.integers(8, 2**20), st.binary(max_size=300)),
     st.builds(lambda value: varint(15 << 3 | 3) + field(20, value) + varint(15 << 3 | 4), st.binary(max_size=20)),
     st.builds(lambda value: varint(5 << 3) + varint(value), st.integers(0, 2**64 - 1)),  # a known field of another kind
 )
 
 
-@given(data=st.data(), subscribe=st.lists(names, max_size=4), claims=versions, nonces=st.lists(names, min_size=1, max_size=3))
+@given(
+    data=st.data(),
+    subscribe=st.lists(names, max_size=4),
+    claims=versions,
+    nonces=st.lists(names, min_size=1, max_size=3),
+)
 def test_fields_may_come_in_any_order_repeated_and_among_unknown_ones(data, subscribe, claims, nonces):
     parts = [field(3, name.encode()) for name in subscribe]
     entries = data.draw(

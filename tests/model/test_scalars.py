@@ -1,0 +1,47 @@
+"""Durations, and the patterns that are made here and not taken from a CRD."""
+
+import re
+
+import pytest
+
+from controlplane.model.http_route import HTTPPathMatch
+from controlplane.model.problems import explain, quoted
+from controlplane.model.rules.http_route import path_is_normal
+from controlplane.model.scalars import DURATION, NORMAL_PATH, parse_duration
+from controlplane.model.shapes import Text
+
+
+@pytest.mark.parametrize(
+    ("text", "milliseconds"),
+    [("0s", 0), ("10s", 10_000), ("1h30m", 5_400_000), ("500ms", 500), ("1m1ms", 60_001), ("1s1h1s", 3_602_000)],
+)
+def test_durations(text: str, milliseconds: int) -> None:
+    assert parse_duration(text) == milliseconds
+
+
+@pytest.mark.parametrize("text", ["", "10", "s", "1.5s", "-1s", "100000s", "1d", "1s1s1s1s1s", "1s\n"])
+def test_what_is_no_duration(text: str) -> None:
+    assert list(explain(text, Text(pattern=DURATION), "", quoted))
+
+
+# The CRD's own rules for a path to compare with, one by one.
+CHARACTERS = re.compile(r"^(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|[%][0-9a-fA-F]{2})+\Z")
+
+
+def is_normal(path: str) -> bool:
+    return (
+        path.startswith("/")
+        and not any(part in path for part in ("//", "/./", "/../", "%2f", "%2F", "#"))
+        and not path.endswith(("/.", "/.."))
+        and CHARACTERS.search(path) is not None
+    )
+
+
+PIECES = ["/", ".", "..", "a", "%2f", "%2F", "%41", "%", "#", "?", "~", "é", " ", "\n", "..."]
+
+
+def test_the_pattern_of_a_normal_path_is_the_rules_of_the_crd() -> None:
+    paths = [f"{a}{b}{c}{d}" for a in PIECES for b in PIECES for c in PIECES for d in ["", *PIECES]]
+    assert [path for path in paths if (re.search(NORMAL_PATH, path) is not None) != is_normal(path)] == []
+    assert any(is_normal(path) for path in paths)
+    assert [path for path in paths if is_normal(path) == bool(list(path_is_normal(HTTPPathMatch(value=path))))] == []
