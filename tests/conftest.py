@@ -11,10 +11,10 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import aiohttp
-import anyio._backends._asyncio  # now: pytest rewrites it, which CPython 3.11 can fail at while Hypothesis watches the collector
+import anyio._backends._asyncio  # noqa: F401  (pytest rewrites it; CPython 3.11 can fail at that within a Hypothesis test)
 import pytest
 import pytest_asyncio
 
@@ -111,7 +111,7 @@ class EnvoyProcess:
         self.process: asyncio.subprocess.Process
         self.admin = ""
 
-    async def __aenter__(self) -> EnvoyProcess:
+    async def __aenter__(self) -> Self:
         self._directory.mkdir(parents=True, exist_ok=True)
         configuration = self._directory / "bootstrap.json"
         configuration.write_text(json.dumps(self._bootstrap))
@@ -173,7 +173,7 @@ class EnvoyProcess:
     async def wait(self, predicate: Callable[[], Awaitable[bool]], patience_s: float = PATIENCE_S) -> None:
         """Returns once the predicate is true."""
         async with asyncio.timeout(patience_s):
-            while not await predicate():
+            while not await predicate():  # noqa: ASYNC110  (nothing tells us when an Envoy changes)
                 await asyncio.sleep(POLL_S)
 
     async def request(self, port: int, host: str, path: str = "/", **arguments: Any) -> tuple[int, str]:

@@ -48,13 +48,15 @@ class SecretStore:
 
     Args:
         log_path: The log's folder.
-        read_only: Touches nothing, and need not exist: for `get` alone, beside a writer or in a recorded log.
+        read_only: Touches nothing, and need not exist: for `get` alone, beside a writer or in a recorded log. Who may read
+            the log but not the secrets is told that they are not here.
         files: The file system.
     """
 
     def __init__(self, log_path: Path | str, *, read_only: bool = False, files: Files | None = None) -> None:
         self.path = Path(log_path) / SECRETS_NAME
         self._files = files or OSFiles()
+        self._read_only = read_only
         if read_only:
             return
         try:
@@ -112,6 +114,8 @@ class SecretStore:
         except FileNotFoundError:
             return None
         except OSError as error:
+            if self._read_only and isinstance(error, PermissionError):
+                return None
             raise LogError(f"the secret cannot be read: {error.strerror}", file=path) from error
         return secret if digest_of(secret) == digest else None
 

@@ -198,6 +198,8 @@ class RouteRule(msgspec.Struct, frozen=True):
     """Milliseconds; 0 disables it; None where the route does not say."""
     failure: str = ""
     """Why the rule as a whole cannot be served; its requests get 500."""
+    unmatchable: tuple[int, ...] = ()
+    """Positions of matches that cannot be compared with; nobody can tell which requests they mean, so they get none."""
 
 
 class ResolvedRoute(msgspec.Struct, frozen=True):

@@ -39,6 +39,10 @@ _PRIVATE_KEY_BLOCK: Final = re.compile(rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----"
 _CERTIFICATE_BLOCK: Final = re.compile(rb"-----BEGIN [A-Z0-9 ]*CERTIFICATE-----")
 _MAKE_A_KEY: Final = "use an RSA key of at least 2048 bits or an EC key on P-256, P-384 or P-521"
 
+_UNREADABLE: Final = FieldProblem(
+    KEY, "the private key cannot be read", "write it anew; `openssl pkey -noout -check` tells whether a key is damaged"
+)
+
 SupportedKey: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 
@@ -139,28 +143,46 @@ def _parse_key(pem: bytes) -> SupportedKey | FieldProblem:
             remedy = "swap tls.crt and tls.key"
         return FieldProblem(KEY, "no PEM private key is in it", remedy)
     try:
-        key = load_pem_private_key(pem, password=None)
+        # The library's own check of an RSA key looks for primes, for 50 ms and more; Envoy's does not.
+        key = load_pem_private_key(pem, password=None, unsafe_skip_rsa_key_validation=True)
     except TypeError:
         return FieldProblem(KEY, "the private key is encrypted", "decrypt it, as with `openssl pkey -in tls.key`")
     except UnsupportedAlgorithm:
         return FieldProblem(KEY, "a private key of a kind that Envoy does not take", _MAKE_A_KEY)
     except Exception:  # noqa: BLE001 (whatever it is, it has the key in its context and may not leave here)
-        remedy = "write it anew; `openssl pkey -noout -check` tells whether a key is damaged"
-        return FieldProblem(KEY, "the private key cannot be read", remedy)
+        return _UNREADABLE
     return _supported(key)
 
 
 def _supported(key: PrivateKeyTypes) -> SupportedKey | FieldProblem:
     match key:
         case rsa.RSAPrivateKey():
-            if key.key_size >= _SMALLEST_RSA:
-                return key
-            return FieldProblem(KEY, f"an RSA key of {key.key_size} bits, which Envoy does not take", _MAKE_A_KEY)
+            if key.key_size < _SMALLEST_RSA:
+                return FieldProblem(KEY, f"an RSA key of {key.key_size} bits, which Envoy does not take", _MAKE_A_KEY)
+            return key if _is_consistent(key.private_numbers()) else _UNREADABLE
         case ec.EllipticCurvePrivateKey():
             if isinstance(key.curve, _CURVES):
                 return key
             return FieldProblem(KEY, f"an EC key on {key.curve.name}, which Envoy does not take", _MAKE_A_KEY)
     return FieldProblem(KEY, "a private key of a kind that Envoy does not take", _MAKE_A_KEY)
+
+
+def _is_consistent(key: rsa.RSAPrivateNumbers) -> bool:
+    """Whether the numbers of a key belong together. Not whether ``p`` and ``q`` are prime.
+
+    Source: BoringSSL, ``RSA_check_key``, which is what Envoy asks. Cost: 0.1 milliseconds.
+    """
+    p, q, d, e = key.p, key.q, key.d, key.public_numbers.e
+    return (
+        p > 1
+        and q > 1
+        and p * q == key.public_numbers.n
+        and d * e % (p - 1) == 1
+        and d * e % (q - 1) == 1
+        and key.dmp1 == d % (p - 1)
+        and key.dmq1 == d % (q - 1)
+        and key.iqmp * q % p == 1
+    )
 
 
 def _mismatch(chain: list[x509.Certificate], key: SupportedKey) -> FieldProblem | None:

@@ -177,8 +177,12 @@ class _Resolver:
         invalid_before = len(self.findings.invalid)
         made = RouteRule(index=index, matches=rule.matches, timeout_ms=effective_timeout_ms(rule))
         mirrors: list[MirrorTarget] = []
+        unmatchable = []
         for i, match in enumerate(rule.matches):
-            self._refuse(check_match(match, f"{path}.matches[{i}]"))
+            problems = tuple(check_match(match, f"{path}.matches[{i}]"))
+            self._refuse(problems)
+            if problems:
+                unmatchable.append(i)
         for i, item in enumerate(rule.filters):
             where = f"{path}.filters[{i}]"
             match item.type:
@@ -204,7 +208,11 @@ class _Resolver:
         )
         failed = self.findings.invalid[invalid_before:]
         return msgspec.structs.replace(
-            made, mirrors=tuple(mirrors), backends=targets, failure="; ".join(c.message for c in failed)
+            made,
+            mirrors=tuple(mirrors),
+            backends=targets,
+            failure="; ".join(c.message for c in failed),
+            unmatchable=tuple(unmatchable),
         )
 
     def _request_headers(self, headers: HTTPHeaderFilter | None, path: str) -> tuple[str, HTTPHeaderFilter | None]:

@@ -308,6 +308,8 @@ def translate_rule(route: ResolvedRoute, rule: RouteRule, scheme: str, port: int
     """
     request, response = translate_headers(rule.request_headers), translate_headers(rule.response_headers)
     for number, match in enumerate(rule.matches):
+        if number in rule.unmatchable:
+            continue
         out = Route(
             name=f"{route.key}/{rule.index}/{number}",
             match=translate_match(match),

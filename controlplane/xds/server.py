@@ -4,6 +4,7 @@ grpclib carries bytes, the machine decides, the views hold what is true. Here st
 boundary at which an error ends one stream and no other.
 """
 
+import asyncio
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -21,6 +22,8 @@ from controlplane.xds.views import Views
 
 log = structlog.get_logger(__name__)
 
+REFUSAL_SECONDS = 60.0
+MAX_REFUSALS = 100
 SERVICE = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
 
 
@@ -49,6 +52,7 @@ class XdsServer:
         self._streams: dict[int, ProxyStream] = {}
         self._stream_numbers = 0
         self._counters: dict[str, int] = {}
+        self._refusals: dict[str, float] = {}
         self._is_stopping = False
         self._all_ended = anyio.Event()
 
@@ -107,17 +111,28 @@ class XdsServer:
             await stream.serve()
         except XdsError as error:
             self.count(f"ended_{error.code.name.lower()}")
-            if error.code is not Status.UNAVAILABLE:
-                log.warning("stream refused", address=stream.address, code=error.code.name, message=error.message)
+            self._log_refusal(stream, error)
             raise GRPCError(error.code, error.message) from None
         except Exception:
             self.count("ended_internal")
-            log.exception("stream failed", address=stream.address, proxy=stream.proxy)
+            log.exception("stream_failed", address=stream.address, proxy=stream.proxy)
             raise GRPCError(Status.INTERNAL, "the control plane failed on this stream; its log says why") from None
         finally:
             self._streams.pop(number, None)
             if self._is_stopping and not self._streams:
                 self._all_ended.set()
+
+    def _log_refusal(self, stream: ProxyStream, error: XdsError) -> None:
+        """Once a minute for each reason: a proxy that is refused comes back several times a second."""
+        if error.code is Status.UNAVAILABLE:
+            return
+        now = asyncio.get_running_loop().time()
+        if now - self._refusals.get(error.message, -REFUSAL_SECONDS) < REFUSAL_SECONDS:
+            return
+        if len(self._refusals) >= MAX_REFUSALS:
+            self._refusals.clear()
+        self._refusals[error.message] = now
+        log.warning("stream_refused", address=stream.address, code=error.code.name, message=error.message)
 
     def _admit(self) -> None:
         if self._is_stopping:

@@ -22,7 +22,6 @@ from controlplane.xds.redact import redact
 from controlplane.xds.response import Response
 from controlplane.xds.settings import Settings
 from controlplane.xds.transport import Rpc, abort, address_of, receive_message
-from controlplane.xds.types import label_of
 from controlplane.xds.views import Before, Views
 from controlplane.xds.wire import scan_request
 
@@ -215,14 +214,14 @@ class ProxyStream:
                 address=self.address,
             )
         )
-        log.info("proxy connected", proxy=self.proxy, gateway=node.scope, address=self.address)
+        log.info("proxy_connected", proxy=self.proxy, gateway=node.scope, address=self.address)
 
     def _disconnected(self, node: Node) -> None:
         if self._report_timer is not None:
             self._report_timer.cancel()
             self._report()
         self._host.on_event(ProxyDisconnected(proxy=self.proxy, scope=node.scope, reason=self._reason))
-        log.info("proxy disconnected", proxy=self.proxy, gateway=node.scope, reason=self._reason)
+        log.info("proxy_disconnected", proxy=self.proxy, gateway=node.scope, reason=self._reason)
 
     def _rejected(self, fact: Rejected) -> None:
         assert self._node is not None
@@ -238,14 +237,6 @@ class ProxyStream:
                 code=fact.error.code,
                 message=message,
             )
-        )
-        log.warning(
-            "proxy rejected a response",
-            proxy=self.proxy,
-            gateway=self._node.scope,
-            type=label_of(fact.type_url),
-            resources=sorted(fact.items)[:10],
-            message=message,
         )
 
     def _note_settled(self) -> None:

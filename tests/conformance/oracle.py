@@ -71,7 +71,7 @@ def winner(listeners: Sequence[Listener], routes: Sequence[Route], asked: Asked)
         for position, rule in enumerate(route.rules)
         for match in rule.matches
         if holds(match, asked)
-        for rank in [(*specificity, *match_rank(match), '', f"{route.namespace}/{route.name}", position)]
+        for rank in [(*specificity, *match_rank(match), route.created, f"{route.namespace}/{route.name}", position)]
     ]
     return min(candidates)[1] if candidates else None
 

@@ -80,13 +80,15 @@ def make_pair(name: str, *, kind: str = "ec") -> Pair:
         kind: Of its key: ``ec`` or ``rsa``.
     """
     key: Any = ec.generate_private_key(ec.SECP256R1()) if kind == "ec" else rsa.generate_private_key(65537, 2048)
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    serial = x509.random_serial_number()
+    # A subject of its own: of several with one subject, a client looks at the first only.
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{serial:x}")])
     certificate = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(subject)
         .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
+        .serial_number(serial)
         .not_valid_before(_BEGIN)
         .not_valid_after(_END)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)

@@ -50,6 +50,8 @@ class Answer:
     headers: tuple[tuple[str, str], ...] = ()
     """Names in lower case."""
     body: bytes = field(default=b"", repr=False)
+    why: str = field(default="", compare=False)
+    """Of no answer: the error."""
 
     def all(self, name: str) -> list[str]:
         """Every value of a header, in order."""
@@ -117,7 +119,7 @@ class Connection:
         return found
 
     async def ask(self, request: Request) -> Answer:
-        """The answer; ``NOTHING`` where there was none."""
+        """The answer; one equal to ``NOTHING`` where there was none."""
         try:
             if self._streams is None:
                 name = request.host.partition(":")[0] if self._tls is not None else None
@@ -127,9 +129,9 @@ class Connection:
             writer.write(request.encode())
             await writer.drain()
             answer = await _read(reader, request.method)
-        except _CLOSED:
+        except _CLOSED as error:
             await self.close()
-            return NOTHING
+            return Answer(0, why=repr(error))
         except BaseException:
             await self.close()
             raise

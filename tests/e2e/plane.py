@@ -25,7 +25,7 @@ from tests.conftest import PATIENCE_S, POLL_S, EnvoyProcess, free_port
 from .client import Answer, Request, ask
 
 LOOPBACK = "127.0.0.1"
-_COMMAND = Path(sysconfig.get_path("scripts"), "controlplane")
+COMMAND = Path(sysconfig.get_path("scripts"), "controlplane")
 
 T = TypeVar("T")
 
@@ -165,7 +165,7 @@ class Command:
         log = () if "--replay" in self._arguments else ("--log-dir", str(self.log_dir))
         with self.output.open("ab") as output:
             self.process = await asyncio.create_subprocess_exec(
-                str(_COMMAND), "run", *addresses, *log, "--state-dir", str(self.state), *self._arguments,
+                str(COMMAND), "run", *addresses, *log, "--state-dir", str(self.state), *self._arguments,
                 stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
             )  # fmt: skip
         try:

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
+import base64
+import json
 import stat
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.conformance.manifests import gateway, http_route, https, manifest, rule
-from tests.conftest import EnvoyProcess, free_port
+from tests.conformance.manifests import Manifest, gateway, http_route, https, manifest, rule
+from tests.conftest import free_port
 
 from .backends import serving_all
-from .certificates import Pair, make_pair, tls_secret, trusting
-from .client import Answer, Connection, Request, Traffic, ask
+from .certificates import Pair, leaks, make_pair, tls_secret, trusting
+from .client import Connection, Request, Traffic, ask
 from .folder import Folder, backend_service, to_text
-from .plane import Command, envoy_at, until, until_answer
+from .plane import COMMAND, Admin, Command, envoy_at, until, until_answer
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio]
 
 ROTATED, BROKEN, STILL = "rotated.example.com", "broken.example.com", "still.example.com"
-GATEWAY = "Gateway demo/web"
 FOLLOW_S = 10
 ROTATIONS = 3
 
@@ -79,3 +77,141 @@ async def test_each_certificate_goes_its_own_way(folder: Folder, tmp_path: Path)
             for traffic in (kept, shaking, turning):
                 assert traffic.failures == 0, traffic.bad
             print({"kept": kept.by_status, "new handshakes": shaking.by_status, "rotated": turning.by_status})
+
+
+async def until_condition(command: Command, status: str, reason: str, message: str) -> None:
+    """Returns once the status of the listener ``broken`` says this."""
+
+    async def is_said() -> bool:
+        found = await command.admin.condition("Gateway demo/web", "ResolvedRefs", "broken")
+        return found[:2] == (status, reason) and message in found[2]
+
+    await until(f"the status says {status} {reason} {message}", is_said)
+
+
+async def until_certificate(port: int, pair: Pair) -> None:
+    """Returns once a new handshake shows this certificate."""
+
+    async def is_shown() -> bool:
+        async with Connection(port, trusting(pair)) as connection:
+            return (await connection.ask(Request(ROTATED))).status == 200 and connection.certificate == pair.der
+
+    await until("the new certificate is shown", is_shown, FOLLOW_S)
+
+
+def plain(pair: Pair) -> dict[str, str]:
+    return {"tls.crt": pair.certificate, "tls.key": pair.key}
+
+
+def secret(name: str, **fields: object) -> Manifest:
+    return manifest("Secret", "v1", name, "demo", **{"type": "kubernetes.io/tls", **fields})
+
+
+def spoilt(pairs: list[Pair]) -> dict[str, str]:
+    """Files with a private key each, in which something is wrong; by name."""
+    take = iter(pairs).__next__
+    damaged = take()
+    lines = damaged.key.splitlines()
+    half = "\n".join([*lines[:2], lines[2][:-2], *lines[3:]])
+    applied = tls_secret("annotated", take())
+    applied["metadata"]["annotations"] = {"kubectl.kubernetes.io/last-applied-configuration": json.dumps(applied)}
+    applied["data"] = {}
+    swapped, both = take(), take()
+    documents = {
+        "mismatch": tls_secret("mismatch", take(), key=take()),
+        "annotated": applied,
+        "damaged": secret("damaged", stringData={"tls.crt": damaged.certificate, "tls.key": half}),
+        "not-base64": secret("not-base64", data=plain(take())),
+        "swapped": secret("swapped", stringData={"tls.crt": swapped.key, "tls.key": swapped.certificate}),
+        "both-in-one": secret("both-in-one", stringData={"tls.crt": both.key + both.certificate, "tls.key": both.key}),
+        "a-field-name": secret("a-field-name", stringData={take().key: "x", "tls.key": {take().key: 1}}),
+        "a-list": secret("a-list", data=[take().key]),
+        "a-text": secret("a-text", data=take().key, stringData=take().key),
+        "misspelt": secret("misspelt", dta=plain(take()), **{take().key: 1}),
+        "other-kind": manifest("Secrett", "v1", "other-kind", "demo", data=plain(take())),
+        "other-version": secret("other-version", data=plain(take())) | {"apiVersion": "v2"},
+        "opaque": secret("opaque", type="Opaque", stringData={"server.key": take().key}),
+        "a-type": secret("a-type", type=take().key, stringData={"tls.key": take().key}),
+        "a-name": secret(take().key, stringData={"tls.key": "x"}),
+        "a-config-map": manifest("ConfigMap", "v1", "map", "demo", data={"key": take().key}),
+    }
+    texts = {name: to_text(document) for name, document in documents.items()}
+    good = to_text(tls_secret("syntax", take()))
+    texts["syntax-before"] = "data: [" + good
+    texts["syntax-after"] = good + "  : : ["
+    texts["syntax-inside"] = good.replace("  tls.key: ", "   tls.key: '")
+    texts["twice"] = good + f"  tls.key: {base64.b64encode(take().key.encode()).decode()}\n"
+    texts["tabs"] = to_text(secret("tabs", stringData={"tls.key": "KEY"})).replace("KEY", "|\n\t" + take().key.replace("\n", "\n\t"))
+    texts["bare"] = take().key
+    texts["anchor"] = f"kind: Secret\ndata: *{take().key.splitlines()[1]}\n"
+    texts["tag"] = f"kind: Secret\ndata: !{take().key.splitlines()[1][:30]} x\n"
+    return texts
+
+
+async def test_no_byte_of_a_key_is_found_anywhere(folder: Folder, tmp_path: Path) -> None:
+    port = free_port()
+    served = [make_pair(ROTATED), make_pair(ROTATED, kind="rsa"), make_pair(BROKEN)]
+    hidden = [make_pair("hidden.example.com") for _ in range(40)]
+    files = spoilt(hidden)
+    names = ["rotated", "broken"]
+    async with serving_all("v1") as backends, Command(tmp_path / "home", "--files", str(folder.path)) as command:
+        listeners = [https(name, f"{name}.example.com", name, port=port) for name in names]
+        folder.write("all.yaml", gateway(*listeners), http_route("route", rule()), backend_service("v1", backends["v1"].port))
+        folder.write("secrets.yaml", tls_secret("rotated", served[0]), tls_secret("broken", served[2]))
+        async with envoy_at(command.xds, tmp_path / "envoy") as envoy:
+            await until_answer(port, Request(ROTATED), tls=trusting(served[0]))
+            folder.write("secrets.yaml", tls_secret("rotated", served[1]), tls_secret("broken", served[2]))
+            await until_answer(port, Request(ROTATED), tls=trusting(served[1]))
+            for name, text in files.items():
+                folder.write_text(f"spoilt/{name}.yaml", text)
+            folder.write("last.yaml", backend_service("last"))
+            await until("all of it is read", lambda: has_service(command.admin, "demo/last"))
+            pages = await all_pages(command.admin)
+            pages["Envoy's log"] = envoy.log_path.read_bytes()
+        for arguments in (("log", "show", command.log_dir), ("replay", command.log_dir), ("translate", folder.path)):
+            pages[str(arguments[0])] = await output_of(*map(str, arguments))
+    pages["output"] = command.output.read_bytes()
+    stored = command.log_dir / "secrets"
+    for path in (tmp_path / "home").rglob("*"):
+        if path.is_file() and stored not in path.parents:
+            pages[str(path.relative_to(tmp_path))] = path.read_bytes()
+
+    everybody = [*served, *hidden]
+    assert {name: found for name, page in pages.items() if (found := leaks(page, everybody))} == {}
+    assert any(name.startswith("home/log/") for name in pages)
+    # Looked for where they have to be, they are found.
+    kept = [path for path in stored.iterdir() if path.is_file()]
+    assert {number for path in kept for number in leaks(path.read_bytes(), served)} == {0, 1, 2}
+    assert leaks(b"".join(text.encode() for text in files.values()), everybody)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in kept} == {0o600}
+    assert stat.S_IMODE(stored.stat().st_mode) == 0o700
+
+
+async def has_service(admin: Admin, key: str) -> bool:
+    rows = (await admin.json("/debug/collections?name=services"))["rows"]
+    return any(f"{row['metadata']['namespace']}/{row['metadata']['name']}" == key for row in rows)
+
+
+async def all_pages(admin: Admin) -> dict[str, bytes]:
+    """Everything that the admin server shows."""
+    paths = [*(await admin.text("/")).split(), "/readyz?verbose", "/debug/snapshot?o=yaml", "/nothing"]
+    paths += [f"/debug/collections?name={entry['name']}" for entry in (await admin.json("/debug/collections"))["collections"]]
+    for gateway_key, types in (await admin.snapshot())["gateways"].items():
+        for url, resources in types.items():
+            paths += [f"/debug/explain?gateway={gateway_key}&type={url}&name={name}" for name in resources]
+    pages = {}
+    for path in paths:
+        answer = await admin.get(path)
+        assert answer.status in (200, 404) or path == "/debug/explain", (path, answer, answer.body)
+        pages[path] = answer.body
+    return pages
+
+
+async def output_of(*arguments: str) -> bytes:
+    """What a command prints."""
+    process = await asyncio.create_subprocess_exec(
+        str(COMMAND), *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    output, _ = await process.communicate()
+    assert output
+    return output

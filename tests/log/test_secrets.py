@@ -8,6 +8,7 @@ import random
 import stat
 from hashlib import sha256
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -74,6 +75,29 @@ def test_a_damaged_one_is_not_given_and_can_be_put_again(tmp_path: Path) -> None
     assert store.get(DIGEST) is None
     store.put(KEY)
     assert store.get(DIGEST) == KEY
+
+
+class TestReadOnly:
+    def test_it_gives_what_is_there_and_touches_nothing(self, tmp_path: Path) -> None:
+        SecretStore(tmp_path).put(KEY)
+        (tmp_path / "secrets" / f"{DIGEST}.tmp").write_text("a writer at work")
+        assert SecretStore(tmp_path, read_only=True).get(DIGEST) == KEY
+        assert (tmp_path / "secrets" / f"{DIGEST}.tmp").exists()
+
+    def test_it_need_not_exist(self, tmp_path: Path) -> None:
+        assert SecretStore(tmp_path / "no", read_only=True).get(DIGEST) is None
+        assert not (tmp_path / "no").exists()
+
+    def test_who_may_not_read_secrets_is_told_that_there_are_none(
+        self, files: ForgetfulFiles, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def read(path: Path) -> BinaryIO:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+        monkeypatch.setattr(files, "read", read)
+        assert SecretStore(FOLDER, read_only=True, files=files).get(DIGEST) is None
+        with pytest.raises(LogError, match="the secret cannot be read: Permission denied"):
+            SecretStore(FOLDER, files=files).get(DIGEST)
 
 
 def test_one_that_cannot_be_read_is_told(tmp_path: Path) -> None:

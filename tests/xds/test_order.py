@@ -177,6 +177,17 @@ def test_what_may_name_a_cluster_waits_for_clusters_that_wait(world, running, sa
     ]
 
 
+def test_the_virtual_hosts_of_a_configuration_that_is_delivered_meanwhile_wait_too(world, running, said):
+    world.put(CLUSTER, a="2")
+    [clusters, assignments] = running.responses()
+    running.ack(assignments)
+    world.commit({CLUSTER: {"b": "1"}, ROUTE_CONFIGURATION: {"rc2": "1"}, VIRTUAL_HOST: {"rc2/x": "1"}})
+    [routes] = running.ask(ROUTE_CONFIGURATION, "rc2")
+    assert said([routes]) == [("RDS", {"rc2": "1"}, ())]
+    assert running.ack(routes) == []
+    assert said(running.ack(clusters)) == [("CDS", {"b": "1"}, ()), ("VHDS", {"rc2/x": "1"}, ())]
+
+
 def test_endpoints_never_wait_for_clusters(world, running, said):
     world.put(CLUSTER, a="2")
     [_, assignments] = running.responses()

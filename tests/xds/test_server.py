@@ -338,10 +338,21 @@ async def test_an_error_of_ours_ends_its_stream_alone(serve, monkeypatch):
             status, message = await bad.end()
         assert status is Status.INTERNAL
         assert "its log says why" in message
-        assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == ["stream failed"]
+        assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == ["stream_failed"]
         assert served.server.counters["ended_internal"] == 1
         served.put(CLUSTER, a="1")
         assert [resource.name for resource in (await good.hear()).resources] == ["a"]
+
+
+async def test_a_client_that_is_refused_again_and_again_is_logged_once(serve):
+    served = await serve()
+    with capture_logs() as logs:
+        for _ in range(3):
+            async with connect(served) as client:
+                await client.say(CLUSTER, role="")
+                await client.end()
+    assert [entry["event"] for entry in logs] == ["stream_refused"]
+    assert served.server.counters["ended_invalid_argument"] == 3
 
 
 async def test_two_clients_are_sent_the_same_bytes(serve):

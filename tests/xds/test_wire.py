@@ -124,24 +124,28 @@ def test_s2_a_node_that_is_known_is_skipped_whatever_it_holds():
     assert scan_request(data, want_node=False) == Request(type_url="type", nonce="n")
 
 
+def refusal(data: bytes) -> XdsError | None:
+    """Why the bytes are refused; None when they are read."""
+    try:
+        scan_request(data)
+    except XdsError as error:
+        return error
+    return None
+
+
 @given(st.binary(max_size=200))
 @example(b"\x00\x00")
 @example(b"\x2a\x05\x0a\xff\xff\xff\xff")
 def test_bytes_that_are_no_message_are_an_invalid_argument(data):
-    try:
-        scan_request(data)
-    except XdsError as error:
-        assert error.code is Status.INVALID_ARGUMENT
-        assert "not protobuf" in error.message
+    error = refusal(data)
+    assert error is None or (error.code is Status.INVALID_ARGUMENT and "not protobuf" in error.message)
 
 
 @given(messages.map(bytes), st.data())
 def test_a_message_that_is_cut_off_is_read_in_part_or_refused(data, draw):
     cut = data[: draw.draw(st.integers(0, len(data)))]
-    try:
-        scan_request(cut)
-    except XdsError as error:
-        assert error.code is Status.INVALID_ARGUMENT
+    error = refusal(cut)
+    assert error is None or error.code is Status.INVALID_ARGUMENT
 
 
 @pytest.mark.parametrize(
