@@ -18,6 +18,10 @@ import anyio._backends._asyncio  # noqa: F401  (pytest rewrites it; CPython 3.11
 import pytest
 import pytest_asyncio
 
+# pytest-asyncio and looptime ask for the current event loop before they set their own; where none was ever set, Python 3.11
+# makes one, which nobody closes.
+asyncio.set_event_loop(None)
+
 PATIENCE_S = 20.0
 """How long a real Envoy may take for what it does in a fraction of a second."""
 

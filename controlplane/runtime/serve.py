@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 import anyio
+import anyio.to_thread
 import structlog
 
 from controlplane.infra import HostInfra
@@ -266,7 +267,8 @@ async def _beat(lag: LoopLag) -> None:
 async def _sync_log(log: Log[AnyEvent]) -> None:
     while True:
         try:
-            pause = log.sync_if_due(monotonic())
+            # A sync takes milliseconds of the disk's time, which are not the loop's to wait for.
+            pause = await anyio.to_thread.run_sync(log.sync_if_due, monotonic())
         except LogError as error:
             _log.error("log_not_synced", error=str(error))
             pause = _LONGEST_PAUSE_SECONDS

@@ -46,7 +46,8 @@ class Pair:
             for start in range(0, len(octets) - _OCTETS, _OCTETS):
                 piece = octets[start : start + _OCTETS]
                 found |= {piece, piece.hex().encode(), piece.hex().upper().encode()}
-            found |= _in_base64(octets)
+            for start in range(0, len(octets) - _CHARACTERS, _CHARACTERS):
+                found |= _in_base64(octets[start : start + 2 * _CHARACTERS])
             # A Secret's data is base64 over the PEM text, line ends included.
             found |= _in_base64(_pem_of(self.key, der.index(octets), len(octets)))
         return found

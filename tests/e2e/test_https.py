@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import stat
 from pathlib import Path
 
@@ -31,8 +32,13 @@ async def test_each_certificate_goes_its_own_way(folder: Folder, tmp_path: Path)
     pairs = [make_pair(ROTATED, kind=kind) for kind in ("ec", "rsa", "ec", "rsa")[: ROTATIONS + 1]]
     broken, stranger, still = make_pair(BROKEN), make_pair(BROKEN), make_pair(STILL)
     async with serving_all("v1") as backends:
-        listeners = [https(name, f"{name}.example.com", name, port=port) for name in ("rotated", "broken", "still")]
-        folder.write("all.yaml", gateway(*listeners), http_route("route", rule()), backend_service("v1", backends["v1"].port))
+
+        def everything(rotated: str) -> list[Manifest]:
+            secrets = {"rotated": rotated, "broken": "broken", "still": "still"}
+            listeners = [https(name, f"{name}.example.com", secret, port=port) for name, secret in secrets.items()]
+            return [gateway(*listeners), http_route("route", rule()), *backend_service("v1", backends["v1"].port)]
+
+        folder.write("all.yaml", everything("rotated"))
         folder.write("rotated.yaml", tls_secret("rotated", pairs[0]))
         folder.write("still.yaml", tls_secret("still", still))
         async with Command(tmp_path / "home", "--files", str(folder.path)) as command, envoy_at(command.xds, tmp_path / "envoy"):
@@ -43,7 +49,11 @@ async def test_each_certificate_goes_its_own_way(folder: Folder, tmp_path: Path)
             await until_condition(command, "False", "InvalidCertificateRef", "Secret demo/broken does not exist")
 
             seen: set[bytes] = set()
-            kept = Traffic(port, Request(STILL), tls=trusting(still), clients=1)
+            opened: set[int] = set()
+            kept = Traffic(
+                port, Request(STILL), tls=trusting(still), clients=1,
+                watch=lambda _, __, connection: opened.add(connection.opened),
+            )  # fmt: skip
             shaking = Traffic(port, Request(STILL), tls=trusting(still), clients=1, fresh=True)
             turning = Traffic(
                 port, Request(ROTATED), tls=trusting(*pairs), clients=1, fresh=True,
@@ -76,6 +86,7 @@ async def test_each_certificate_goes_its_own_way(folder: Folder, tmp_path: Path)
                 await asyncio.gather(*(traffic.answers.grow(20) for traffic in (kept, shaking, turning)))
             for traffic in (kept, shaking, turning):
                 assert traffic.failures == 0, traffic.bad
+            assert opened == {1}, "the connection of the hostname that nothing happened to was closed"
             print({"kept": kept.by_status, "new handshakes": shaking.by_status, "rotated": turning.by_status})
 
 
@@ -107,8 +118,13 @@ def secret(name: str, **fields: object) -> Manifest:
     return manifest("Secret", "v1", name, "demo", **{"type": "kubernetes.io/tls", **fields})
 
 
-def spoilt(pairs: list[Pair]) -> dict[str, str]:
-    """Files with a private key each, in which something is wrong; by name."""
+def spoilt(pairs: list[Pair], word: str) -> dict[str, str]:
+    """Files in which something is wrong; by name.
+
+    Args:
+        pairs: Each file has a private key of one of these in it.
+        word: A piece of another, for places where YAML allows letters and digits only.
+    """
     take = iter(pairs).__next__
     damaged = take()
     lines = damaged.key.splitlines()
@@ -131,8 +147,6 @@ def spoilt(pairs: list[Pair]) -> dict[str, str]:
         "other-kind": manifest("Secrett", "v1", "other-kind", "demo", data=plain(take())),
         "other-version": secret("other-version", data=plain(take())) | {"apiVersion": "v2"},
         "opaque": secret("opaque", type="Opaque", stringData={"server.key": take().key}),
-        "a-type": secret("a-type", type=take().key, stringData={"tls.key": take().key}),
-        "a-name": secret(take().key, stringData={"tls.key": "x"}),
         "a-config-map": manifest("ConfigMap", "v1", "map", "demo", data={"key": take().key}),
     }
     texts = {name: to_text(document) for name, document in documents.items()}
@@ -143,8 +157,9 @@ def spoilt(pairs: list[Pair]) -> dict[str, str]:
     texts["twice"] = good + f"  tls.key: {base64.b64encode(take().key.encode()).decode()}\n"
     texts["tabs"] = to_text(secret("tabs", stringData={"tls.key": "KEY"})).replace("KEY", "|\n\t" + take().key.replace("\n", "\n\t"))
     texts["bare"] = take().key
-    texts["anchor"] = f"kind: Secret\ndata: *{take().key.splitlines()[1]}\n"
-    texts["tag"] = f"kind: Secret\ndata: !{take().key.splitlines()[1][:30]} x\n"
+    texts["alias"] = f"kind: Secret\ndata: *{word}\n"
+    texts["tag"] = f"kind: Secret\ndata: !{word} x\n"
+    texts["directive"] = f"%{word} x\n"
     return texts
 
 
@@ -152,7 +167,8 @@ async def test_no_byte_of_a_key_is_found_anywhere(folder: Folder, tmp_path: Path
     port = free_port()
     served = [make_pair(ROTATED), make_pair(ROTATED, kind="rsa"), make_pair(BROKEN)]
     hidden = [make_pair("hidden.example.com") for _ in range(40)]
-    files = spoilt(hidden)
+    word = max(re.findall("[A-Za-z0-9]+", make_pair("hidden.example.com", kind="rsa").key), key=len)
+    files = spoilt(hidden, word)
     names = ["rotated", "broken"]
     async with serving_all("v1") as backends, Command(tmp_path / "home", "--files", str(folder.path)) as command:
         listeners = [https(name, f"{name}.example.com", name, port=port) for name in names]
@@ -178,6 +194,7 @@ async def test_no_byte_of_a_key_is_found_anywhere(folder: Folder, tmp_path: Path
 
     everybody = [*served, *hidden]
     assert {name: found for name, page in pages.items() if (found := leaks(page, everybody))} == {}
+    assert [name for name, page in pages.items() if word.encode() in page] == []
     assert any(name.startswith("home/log/") for name in pages)
     # Looked for where they have to be, they are found.
     kept = [path for path in stored.iterdir() if path.is_file()]

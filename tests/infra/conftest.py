@@ -17,9 +17,6 @@ from controlplane.infra import HostInfra
 from controlplane.infra.state import StateDirectory
 from controlplane.model.events import ListenerFailed, ListenerRecovered
 
-# A sync test makes looptime ask for "the" event loop; where none was ever set, Python makes one, which nobody closes.
-asyncio.set_event_loop(None)
-
 PATIENCE_S = 20
 """How long a real process may take to do what it does in a fraction of a second."""
 

@@ -233,7 +233,7 @@ class Built:
             case 1:
                 return (self._item(f"{own}{i}", seen + i) for i in range(seen % 3))
             case 2 if spec.collides:
-                return [self._item(KEYS[(seen + i) % 4], seen + i) for i in range(2)]
+                return [self._item(KEYS[(spec.salt + i) % 4], seen + i) for i in range(2)]
             case 3 if spec.collides:
                 return self._item(KEYS[seen % 3], spec.salt)  # equal rows from different inputs
             case 4 if spec.raises and seen % 3 == 0:
@@ -255,9 +255,7 @@ class Built:
         space = (None, *SPACES)[number // 5 % 3]
         match read.how:
             case "key" | "key_view" | "exists":
-                keys = [*KEYS, "a0", "b1"] + (
-                    [*TAGS, *((tag, "n") for tag in TAGS)] if node.kind in {"group", "count"} else []
-                )
+                keys = {"group": TAGS, "count": [(tag, "n") for tag in TAGS]}.get(node.kind, [*KEYS[:4], "a0"])
                 what: Any = keys[number // 5 % len(keys)]
                 if read.how == "key":
                     return Read("key", node.name, what, fetch(node, what))

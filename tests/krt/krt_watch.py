@@ -23,7 +23,9 @@ class Watched:
         self.state: State = {node.name: {} for node in self.built.nodes}
         self.failures: dict[tuple[str, Any, str], Failure] = {}
         self.synced: set[str] = set()
+        self.restored_at: int | None = None
         self.last_reads: dict[tuple[str, Any], Run] = {}
+        self.claims: dict[tuple[str, Any], tuple[Any, ...]] = {}
 
     def check(self, commit: Commit) -> None:
         """Everything that one commit must keep."""
@@ -32,6 +34,7 @@ class Watched:
         self._check_rows(self.state)
         self._check_failures(commit)
         self._check_runs(commit, before)
+        self._check_kept()
         self._check_dependencies()
         self.synced |= set(commit.newly_synced)
         self.synced -= set(commit.newly_unsynced)
@@ -83,7 +86,7 @@ class Watched:
 
     def _check_runs(self, commit: Commit, before: State) -> None:
         """No torn read, nothing run twice, nothing run in vain, nothing left out."""
-        oracle, old_oracle = Oracle(self.state), Oracle(before)
+        oracle = Oracle(self.state)
         runs, self.built.runs = self.built.runs, []
         keys = [(run.node, run.key) for run in runs]
         assert len(set(keys)) == len(keys), "a key ran twice"
@@ -112,12 +115,23 @@ class Watched:
                     del self.last_reads[name, key]
             assert commit.runs.get(node.name, 0) == sum(1 for name, _ in ran if name == node.name)
         self.last_reads.update(((run.node, run.key), run) for run in runs)
-        del old_oracle
 
     @staticmethod
     def _touched(read: Read, commit: Commit) -> bool:
         """A view of an index value compares rows one by one, so rows that trade places may mark its reader."""
         return read.how == "by_view" and read.target in commit.deltas
+
+    def _check_kept(self) -> None:
+        """An input that fails still gives what it gave last, whoever has those keys now."""
+        claims: dict[tuple[str, Any], tuple[Any, ...]] = {}
+        for spec, node in zip(self.built.specs, self.built.nodes, strict=True):
+            if isinstance(node, Computed):
+                inputs = self.state[self.built.nodes[spec.inputs[0]].name] if spec.kind == "map" else (node.name,)
+                for key in inputs:
+                    claims[node.name, key] = tuple(node._claims.rows_of(key))
+                for key in node._raised if self.graph.seq != self.restored_at else ():
+                    assert claims[node.name, key] == self.claims.get((node.name, key), ())
+        self.claims = claims
 
     def _check_dependencies(self) -> None:
         """The reverse map is the map of the last runs, turned round: nothing left over, nothing missing."""
@@ -152,6 +166,7 @@ class Watched:
     def restored(self) -> Watched:
         """The same graph from a checkpoint."""
         other = Watched(self.built.specs)
+        other.restored_at = self.graph.seq
         commit = other.graph.restore(self.graph.checkpoint())
         if self.graph.seq:
             other.check(commit)

@@ -126,6 +126,15 @@ def test_outputs_follow_their_input(words: Words) -> None:
     assert keys(words.write("-a"), "words") == {"x": "-"}
 
 
+def test_what_an_input_gives_is_sorted_like_everything_else(words: Words) -> None:
+    """39"""
+    assert list(words.write("a=z c", "b=y b").deltas["words"]) == ["b", "c", "y", "z"]
+    assert list(words.write("a=z2 a", "b=b").deltas["words"]) == ["a", "c", "y", "z", "z2"]
+    assert [row.key for row in words.words.rows()] == ["a", "b", "z2"]
+    words.write("a=z2 b", "b=a")  # two keys change hands
+    assert [row.key for row in words.words.rows()] == ["a", "b", "z2"]
+
+
 def test_only_what_changed_runs_and_once(words: Words) -> None:
     """37"""
     words.write("c=x", "a=y", "b=z")
@@ -207,6 +216,17 @@ def test_the_own_key_belongs_to_a_smaller_input_that_was_there_first(words: Word
     assert words.owners() == {"b": "b"}
     words.write("-b")
     assert words.owners() == {}
+
+
+def test_what_takes_over_is_what_the_other_gave_last() -> None:
+    graph = Graph()
+    inputs = graph.source("inputs", Text)
+    outputs = graph.map("outputs", Text, inputs, lambda row, _: Text("x", row.text))
+    driver = Driver(graph)
+    driver.write((inputs, Text("a", "1")), (inputs, Text("b", "2")))
+    assert "outputs" not in driver.write((inputs, Text("b", "3"))).deltas
+    driver.write((inputs, "a"))
+    assert outputs.rows() == (Text("x", "3"),)
 
 
 def test_taking_over_with_an_equal_row_is_no_change() -> None:

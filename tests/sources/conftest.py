@@ -32,10 +32,6 @@ from controlplane.model.references import ObjectReference
 from controlplane.sources import FilesSource
 from controlplane.sources.differences import State
 
-# pytest-asyncio asks for the current loop before it sets its own; where none was ever set, Python 3.11 makes one that nobody
-# closes.
-asyncio.set_event_loop(None)
-
 PATIENCE = 30.0
 """Seconds that a test gives a transaction to come; it comes within a tenth of one."""
 

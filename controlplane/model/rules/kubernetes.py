@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from controlplane.model.addresses import parse_address
+from controlplane.model.addresses import is_ipv4, is_ipv6, parse_address
 from controlplane.model.base import Row
 from controlplane.model.kubernetes import EndpointSlice, LabelSelectorRequirement, ServiceSpec
 from controlplane.model.problems import quoted
@@ -16,7 +16,6 @@ from controlplane.model.references import FieldProblem
 from controlplane.model.rules.rule import Rule, repetitions
 
 _EXAMPLES: Final = {"IPv4": "192.0.2.1", "IPv6": "2001:db8::1"}
-_VERSIONS: Final = {"IPv4": 4, "IPv6": 6}
 
 
 def ports_are_named(spec: ServiceSpec) -> Iterator[FieldProblem]:
@@ -60,10 +59,10 @@ def endpoints_are_addresses(slice_: EndpointSlice) -> Iterator[FieldProblem]:
     """Every address is of the slice's type."""
     if slice_.address_type == "FQDN":
         return
+    is_address = is_ipv4 if slice_.address_type == "IPv4" else is_ipv6
     for position, endpoint in enumerate(slice_.endpoints):
         for place, value in enumerate(endpoint.addresses):
-            address = parse_address(value)
-            if address is None or address.version != _VERSIONS[slice_.address_type]:
+            if not is_address(value):
                 problem = f"{quoted(value)} is no {slice_.address_type} address"
                 remedy = f"use one such as {_EXAMPLES[slice_.address_type]}, or change addressType"
                 yield FieldProblem(f"endpoints[{position}].addresses[{place}]", problem, remedy)
