@@ -94,12 +94,12 @@ READ = [
     Case("a service without port", [route(to(port=None))], "HTTPRoute demo/r", "spec.rules[0].backendRefs[0].port", ""),
     Case("a weight below zero", [route(to(weight=-1))], "HTTPRoute demo/r", "spec.rules[0].backendRefs[0].weight", "0"),
     Case("listeners of one name", [gateway(listeners=[{"name": "a", "port": 80, "protocol": "HTTP"}, {"name": "a", "port": 81, "protocol": "HTTP"}])], "Gateway demo/web", "spec.listeners[1].name", ""),
-    Case("https without tls", [listener(protocol="HTTPS")], "Gateway demo/web", "spec.listeners[0].tls", ""),
     Case("the same object twice", [service(), service()], "Service demo/app", "", "remove"),
 ]  # fmt: skip
 
 SERVED = [
     Case("a protocol that is not supported", [listener(protocol="TCP")], "Gateway demo/web", "protocol", "HTTP"),
+    Case("https without tls", [listener(protocol="HTTPS")], "Gateway demo/web", "tls.certificateRefs", "name a Secret"),
     Case("two protocols on a port", [gateway(listeners=[{"name": "a", "port": 80, "protocol": "HTTP"}, {"name": "b", "port": 80, "protocol": "HTTPS", "tls": {"certificateRefs": [{"name": "c"}]}}])], "Gateway demo/web", "port 80", "use one protocol"),
     Case("a missing certificate", [listener(protocol="HTTPS", tls={"certificateRefs": [{"name": "c"}]})], "Gateway demo/web", "Secret demo/c", "create it"),
     Case("a certificate elsewhere", [listener(protocol="HTTPS", tls={"certificateRefs": [{"name": "c", "namespace": "other"}]})], "Gateway demo/web", "tls.certificateRefs", "ReferenceGrant"),

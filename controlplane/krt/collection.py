@@ -8,7 +8,6 @@ published, and the proof that a row really changed. Node kinds differ in ``_comp
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -16,20 +15,17 @@ from controlplane.krt.bucket import sort_in_place
 from controlplane.krt.errors import GraphError, RowTypeError
 from controlplane.krt.failure import Failure, FailureBook, describe
 from controlplane.krt.index import Index
-from controlplane.krt.keys import Key, is_key, ordered
+from controlplane.krt.keys import Key, is_key, is_name, ordered
 from controlplane.krt.labels import LabelIndex, SelectorIndex
 from controlplane.krt.rows import Options, Row, Statistics
+from controlplane.krt.steps import chunks
 
 if TYPE_CHECKING:
     from controlplane.krt.cause import Cause
 
 R_co = TypeVar("R_co", bound=Row, covariant=True)
-T = TypeVar("T")
 
 _OWN_KEY: Callable[[Any], Key] = attrgetter("key")
-
-CHUNK = 512
-"""How many cheap changes are one unit of work of a commit taken in steps: under a millisecond."""
 
 
 class State:
@@ -141,6 +137,8 @@ class Collection(Generic[R_co]):
         """
         if self._state.sealed:
             raise GraphError(f"index {name} of {self.name}: the graph has started; declare all indexes before")
+        if not is_name(name):
+            raise GraphError(f"{name!r} is not a name in snake_case")
         if name in self._indexes:
             raise GraphError(f"{self.name} has an index {name} already")
         made = self._indexes[name] = Index(self, name, extract)
@@ -280,16 +278,6 @@ class Collection(Generic[R_co]):
             raise GraphError(
                 f"{self.name} was read by a function of the graph without fetch; nothing would make the function run again"
             )
-
-
-def chunks(items: list[T]) -> Iterator[list[T]]:
-    """The items in runs of ``CHUNK``; a run is one unit of work."""
-    if len(items) <= CHUNK:
-        yield items
-        return
-    rest = iter(items)
-    while chunk := list(islice(rest, CHUNK)):
-        yield chunk
 
 
 def failure_text(failure: Failure | None) -> str:

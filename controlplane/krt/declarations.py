@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, TypeVar, Unpack
 
@@ -11,7 +10,7 @@ from controlplane.krt.errors import GraphError
 from controlplane.krt.fetch import Fetch
 from controlplane.krt.group import Count, CountBy, Group, GroupBy
 from controlplane.krt.index import Index
-from controlplane.krt.keys import Key
+from controlplane.krt.keys import Key, is_name
 from controlplane.krt.map import Map, Result, Singleton
 from controlplane.krt.rows import Options, Row
 from controlplane.krt.source import Source
@@ -109,7 +108,7 @@ class Declarations:
     ) -> tuple[State, int, str, type[R]]:
         if self._state.sealed:
             raise GraphError(f"{name}: the graph has started; declare all collections before")
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        if not is_name(name):
             raise GraphError(f"{name!r} is not a name in snake_case")
         if name in self._by_name:
             raise GraphError(f"there is a collection {name} already")

@@ -9,11 +9,12 @@ import msgspec
 
 from controlplane.krt.bucket import Assignment, Bucket, values_of
 from controlplane.krt.cause import Cause
-from controlplane.krt.collection import CHUNK, Collection, State
+from controlplane.krt.collection import Collection, State
 from controlplane.krt.errors import RowTypeError
 from controlplane.krt.failure import describe
 from controlplane.krt.keys import Key, is_key, ordered
 from controlplane.krt.rows import Row
+from controlplane.krt.steps import CHUNK
 
 M = TypeVar("M", bound=Row)
 G = TypeVar("G", bound=Row)
@@ -100,6 +101,7 @@ class Grouping(Collection[G], Generic[G, M]):
         for group in groups:
             if not is_key(group):
                 raise RowTypeError(f"by= gave {type(group).__name__}, not a key (a string or a tuple)")
+        hash(groups)
         return cast("tuple[Key, ...]", groups)
 
     def _keep(self, key: Key, old: M | None) -> None:
@@ -111,8 +113,11 @@ class Grouping(Collection[G], Generic[G, M]):
             self._last_good[key] = old
         elif carried is not None:
             (row,) = carried
+            try:
+                groups = self._checked(self._by(row))
+            except Exception:  # noqa: BLE001  # a user's function, which places less than the one of the checkpoint did
+                return
             self._last_good[key] = row
-            groups = self._checked(self._by(row))
             for group in groups:
                 self._join(group, key, row, was_there=False)
             self._groups_of.put(key, groups)

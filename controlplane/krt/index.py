@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from controlplane.krt.bucket import Assignment, Bucket, values_of
 from controlplane.krt.keys import Key, ordered
+from controlplane.krt.steps import CHUNK
 
 if TYPE_CHECKING:
     from controlplane.krt.collection import Collection
@@ -58,7 +59,7 @@ class Index(Generic[R_co]):
         """Follow the collection; a yield ends a unit of work."""
         extract, assigned, buckets, touched = self._extract, self._values, self._buckets, self._touched
         for count, (key, change) in enumerate(delta.items()):
-            if count % 512 == 511:
+            if count % CHUNK == CHUNK - 1:
                 yield
             old, new = change
             values: tuple[object, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -14,6 +15,11 @@ T = TypeVar("T")
 def is_key(value: object) -> bool:
     """Whether a value can be a key. What a tuple holds is looked at when it is hashed and sorted."""
     return isinstance(value, str | tuple)
+
+
+def is_name(value: str) -> bool:
+    """Whether a string can name a collection or an index: snake_case."""
+    return re.fullmatch(r"[a-z][a-z0-9_]*", value) is not None
 
 
 def ordered(keys: Iterable[T]) -> list[T]:

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 from controlplane.krt.bucket import Bucket
 from controlplane.krt.errors import GraphError
 from controlplane.krt.keys import Key, ordered
+from controlplane.krt.rows import Row
 from controlplane.krt.selector import Pair, Selector
+from controlplane.krt.steps import CHUNK
 
 if TYPE_CHECKING:
     from controlplane.krt.collection import Collection
-from controlplane.krt.rows import Row
 
-R_co = TypeVar("R_co", bound="Row", covariant=True)
+R_co = TypeVar("R_co", bound=Row, covariant=True)
 F = TypeVar("F")
 
 Anchor: TypeAlias = tuple[str | None] | tuple[str | None, str, str]
@@ -129,7 +130,7 @@ class AnchorIndex(Generic[R_co, F]):
                     self.collection._fail_row(key, self.what, error)
             if is_open:
                 self._move(key, old, new)
-            if count % 512 == 511:
+            if count % CHUNK == CHUNK - 1:
                 yield
 
     def _move(self, key: Key, old: R_co | None, new: R_co | None) -> None:

@@ -80,7 +80,7 @@ class MatchTable(AnchoredTable[M], Generic[M, F]):
 
     def resolve(self, token: M) -> Found:
         """See Table."""
-        return self.index.what, tuple(key for key, _ in self.search(token))
+        return f"by {self.index.what}", tuple(key for key, _ in self.search(token))
 
 
 class SelectTable(MatchTable[SelectToken, Labels]):

@@ -44,8 +44,9 @@ class Propagation:
         state, nodes, queue = self._state, self._nodes, self._queue
         try:
             for source, pending in writes.items():
-                source._pending = pending
-                self._enqueue(source)
+                if pending:
+                    source._pending = pending
+                    self._enqueue(source)
             first = not state.started
             if first:
                 state.started = True

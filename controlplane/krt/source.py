@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import ClassVar, TypeVar
 
 from controlplane.krt.cause import Cause
-from controlplane.krt.collection import Collection, State, chunks
+from controlplane.krt.collection import Collection, State
 from controlplane.krt.keys import Key, ordered
 from controlplane.krt.rows import Options, Row
+from controlplane.krt.steps import chunks
 
 R = TypeVar("R", bound=Row)
 

@@ -92,8 +92,8 @@ class Transaction:
         Until the last step is over, readers outside see the previous commit. ``result`` is the commit afterwards.
 
         Args:
-            budget: How long a step may take before it yields, in the clock's unit. A single run of a function, or the sort of
-                one collection's changed keys, is never interrupted.
+            budget: How long a step may take before it yields, in the clock's unit. A single run of a function, and a sort or a
+                look-up of all that changed in one collection, are never interrupted.
             clock: Such as ``time.monotonic``. The engine has none of its own.
         """
         work = self._begun()

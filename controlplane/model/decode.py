@@ -164,21 +164,25 @@ def _read_metadata(raw: object, info: KindInfo) -> tuple[dict[str, object], Obje
         problems = [problem] if raw is None else list(explain(raw, shape_of(ObjectMeta), "metadata", quoted))
         return {"name": _STAND_IN, "namespace": default}, ObjectReference(info.kind, default, ""), problems
     name, namespace = raw.get("name"), raw.get("namespace")
+    is_secret = info.struct is Secret
+    show = hidden if is_secret else quoted
     problems = []
     if name is None or name == "":
         problems.append(FieldProblem("metadata.name", "required, but missing", "add it: the object's name"))
     elif not (isinstance(name, str) and _PLAIN_NAME.match(name)):
-        problems += explain(name, _LABEL if info.label_name else _SUBDOMAIN, "metadata.name", quoted)
+        problems += explain(name, _LABEL if info.label_name else _SUBDOMAIN, "metadata.name", show)
+        name = "" if is_secret else name
     if not info.namespaced or namespace is None or namespace == "":
         namespace = default
     elif not (isinstance(namespace, str) and _PLAIN_NAME.match(namespace)):
-        problems += explain(namespace, _LABEL, "metadata.namespace", quoted)
+        problems += explain(namespace, _LABEL, "metadata.namespace", show)
+        namespace = default if is_secret else namespace
     reference = ObjectReference(info.kind, _as_text(namespace), _as_text(name))
     metadata: dict[str, object] = {**raw, "name": name, "namespace": namespace}
     if problems:
         metadata |= {"name": _STAND_IN, "namespace": default}
     annotations = metadata.get("annotations")
-    if info.struct is Secret:
+    if is_secret:
         metadata["annotations"] = {}
     elif isinstance(annotations, Mapping) and LAST_APPLIED in annotations:
         metadata["annotations"] = {key: value for key, value in annotations.items() if key != LAST_APPLIED}

@@ -23,6 +23,8 @@ from controlplane.model.tls_pair import CERTIFICATE, KEY, NO_KEYS, PrivateKeys, 
 
 _TLS: Final = "kubernetes.io/tls"
 _OPAQUE: Final = "Opaque"
+_TYPE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,252}")
+"""What is printed wherever a Secret is; a key that was pasted into the wrong place does not look like it."""
 _FIELD_NAME: Final = re.compile(r"[a-zA-Z]{1,30}\Z")
 
 
@@ -48,6 +50,8 @@ def read_secret(raw: Mapping[str, object], metadata: ObjectMeta) -> SecretReadin
     if problems := tuple(explain(type_, Text(), "type", hidden)):
         return problems
     assert isinstance(type_, str)
+    if not _TYPE.fullmatch(type_):
+        return (FieldProblem("type", "this is no type of a Secret", f"use {_TLS}"),)
     secret = Secret(api_version=str(raw["apiVersion"]), metadata=metadata, type=type_)
     if type_ not in {_TLS, _OPAQUE}:
         return SecretReading(secret)

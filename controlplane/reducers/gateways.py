@@ -105,9 +105,6 @@ def _accept(spec: ListenerSpec) -> Condition:
     if spec.protocol not in _SERVED_PROTOCOLS:
         message = f"protocol: {spec.protocol!r} is not supported; use HTTP or HTTPS"
         return Condition(ConditionType.ACCEPTED, False, Reason.UNSUPPORTED_PROTOCOL, message)
-    if spec.protocol == "HTTPS" and (spec.tls is None or spec.tls.mode != "Terminate"):
-        message = "tls.mode: an HTTPS listener terminates TLS; use mode Terminate with certificateRefs"
-        return Condition(ConditionType.ACCEPTED, False, Reason.UNSUPPORTED_VALUE, message)
     return Condition(ConditionType.ACCEPTED, True, Reason.ACCEPTED)
 
 

@@ -220,25 +220,22 @@ class Delivery:
 
     def _touch(self, name: str) -> None:
         """Marks a name of ``held`` as pending; or as in step, when it is again what the proxy holds."""
-        key = self.rule.lane(name)
-        lane = self.lanes.find(key)
-        desired = self.desired_version(name)
-        if self.held[name] == desired and not (lane and lane.holds(name)):
-            if not (lane and name in lane.owed):
-                del self.held[name]
-            if lane is not None:
-                lane.pending.discard(name)
-                lane.suspects.pop(name, None)
-                self.lanes.tidy(lane)
-            return
-        lane = self.lanes.get(key)
+        lane = self.lanes.get(self.rule.lane(name))
         lane.suspects.pop(name, None)
-        if desired is None and self.rule.removal is Removal.NEVER:
+        self._mark(lane, name)
+        self.lanes.tidy(lane)
+
+    def _mark(self, lane: Lane, name: str) -> None:
+        desired = self.desired_version(name)
+        if self.held[name] == desired and not lane.holds(name):
             lane.pending.discard(name)
-            self.lanes.tidy(lane)
+            if name not in lane.owed:
+                del self.held[name]
+        elif desired is None and self.rule.removal is Removal.NEVER:
+            lane.pending.discard(name)
         else:
             lane.pending.add(name)
-            self.lanes.wake(key)
+            self.lanes.wake(lane.key)
 
     def is_in_step(self, name: str) -> bool:
         """Whether the proxy, which wants the name, holds it in the table's version."""
@@ -339,14 +336,14 @@ class Delivery:
 
     def _confirm(self, lane: Lane, name: str, version: str | None) -> None:
         """The proxy holds this version of the name now."""
+        self.held[name] = version
         if name in lane.owed or name in lane.suspects or lane.holds(name):
-            self.held[name] = version
-        elif self.desired_version(name) == version or not self.wants(name):
-            self.held.pop(name, None)
-            lane.pending.discard(name)
+            return
+        if self.wants(name):
+            self._mark(lane, name)
         else:
-            self.held[name] = version
-            lane.pending.add(name)
+            del self.held[name]
+            lane.pending.discard(name)
 
     def reject(self, nonce: str, error: ErrorDetail) -> Items | None:
         """The proxy rejected the response; what was in it, or None when the nonce is none of ours.
@@ -375,7 +372,7 @@ class Delivery:
         if self.desired_version(name) == version:
             lane.suspects[name] = version
         else:
-            lane.pending.add(name)
+            self._mark(lane, name)
 
     def expire(self, nonce: str) -> Items:
         """The answer to this response is overdue; what was in it."""

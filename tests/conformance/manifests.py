@@ -209,20 +209,19 @@ def conditions(status: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     return dict(found)
 
 
-def serve(*objects: Manifest | Iterable[Manifest], base: bool = True, infra: Infra = "none") -> Served:
-    """Translates manifests, as a folder with one file (in JSON, which is YAML without its traps).
+def serve(*objects: Manifest | Iterable[Manifest], infra: Infra = "none") -> Served:
+    """Translates manifests, with our GatewayClass, the services of ``BACKENDS``, and a Gateway if none is given.
 
     Args:
         objects: Manifests, and lists of them.
-        base: Whether our GatewayClass, the services of ``BACKENDS``, and a Gateway if none is given, come with them.
         infra: Who runs the Envoys.
     """
     flat = [made for item in objects for made in ([item] if isinstance(item, dict) else item)]
-    if base:
-        flat += [gateway_class(), *BACKENDS]
-        if not any(made["kind"] == "Gateway" for made in flat):
-            flat.append(gateway())
+    flat += [gateway_class(), *BACKENDS]
+    if not any(made["kind"] == "Gateway" for made in flat):
+        flat.append(gateway())
     with TemporaryDirectory() as folder:
+        # JSON is YAML without its traps.
         Path(folder, "all.yaml").write_text("\n---\n".join(json.dumps(made, indent=2) for made in flat))
         translated = translate_paths([Path(folder)], infra)
     return Served(snapshot(translated.state), translated.errors, translated.warnings)

@@ -173,7 +173,7 @@ class Proxy:
         listeners = [listener for listener in self.table(LISTENER).values() if _port(listener) == request.port]
         if not listeners:
             return None
-        chain = _filter_chain(listeners[0], request.sni)
+        chain = filter_chain(listeners[0], request.sni)
         if chain is None or (request.sni is None) != ("transportSocket" not in chain):
             return None
         if "transportSocket" in chain and not any(name in self.table(SECRET) for name in certificates(chain)):
@@ -284,7 +284,7 @@ def _wildcards(host: str) -> Iterator[str]:
         yield ".".join(("*", *labels[count:]))
 
 
-def _filter_chain(listener: Json, sni: str | None) -> Json | None:
+def filter_chain(listener: Json, sni: str | None) -> Json | None:
     by_name: dict[str, Json] = {}
     for chain in listener["filterChains"]:
         match = chain.get("filterChainMatch", {})

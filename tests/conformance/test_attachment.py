@@ -18,7 +18,9 @@ from .manifests import (
     prefix,
     rule,
     serve,
+    service,
 )
+from .proxy import CLUSTER, Request
 
 ACCEPTED = ("True", "Accepted")
 NOT_ALLOWED = ("False", "NotAllowedByListeners")
@@ -58,8 +60,6 @@ def test_by_default_routes_of_the_gateways_namespace_alone_attach(source: str | 
 
 def test_a_route_that_is_not_allowed_still_tells_of_its_references() -> None:
     """httproute-invalid-cross-namespace-parent-ref: Accepted False, ResolvedRefs as they resolve."""
-    from .manifests import service
-
     served = serve(foreign_route(), service("v1", namespace="other"))
     (parent,) = served.status("HTTPRoute", "r", "other")["parents"]
     found = {condition["type"]: (condition["status"], condition["reason"]) for condition in parent["conditions"]}
@@ -67,8 +67,6 @@ def test_a_route_that_is_not_allowed_still_tells_of_its_references() -> None:
 
 
 def test_routes_of_all_namespaces_attach_where_all_may() -> None:
-    from .manifests import service
-
     served = serve(gateway(listener(routes="All")), foreign_route(), service("v1", namespace="other"))
     assert served.to() == "other/v1"
     assert served.attached() == 1
@@ -106,8 +104,6 @@ def test_routes_of_all_namespaces_attach_where_all_may() -> None:
 def test_a_selector_chooses_namespaces_by_their_labels(
     selector: Manifest, labels: dict[str, str], attaches: bool
 ) -> None:
-    from .manifests import service
-
     allowed = {"namespaces": {"from": "Selector", "selector": selector}}
     served = serve(
         gateway(listener(allowedRoutes=allowed)),
@@ -121,8 +117,6 @@ def test_a_selector_chooses_namespaces_by_their_labels(
 
 def test_a_namespace_has_its_name_as_a_label() -> None:
     """Every Namespace has ``kubernetes.io/metadata.name``: the API server sets it, so a manifest need not."""
-    from .manifests import service
-
     allowed = {
         "namespaces": {"from": "Selector", "selector": {"matchLabels": {"kubernetes.io/metadata.name": "other"}}}
     }
@@ -259,12 +253,7 @@ def test_a_gateway_serves_its_own_routes_alone() -> None:
         http_route("a", rule(to="v1")),
         http_route("b", rule(to="v2"), parents=["second"]),
     )
-    from .proxy import Request
-
     assert served.to() == "v1"
     assert served.proxy("demo/second").ask(Request()).backend == "demo/v2:8080"
-    clusters = {
-        key: set(served.proxy(key).table("type.googleapis.com/envoy.config.cluster.v3.Cluster"))
-        for key in ("demo/web", "demo/second")
-    }
+    clusters = {key: set(served.proxy(key).table(CLUSTER)) for key in ("demo/web", "demo/second")}
     assert clusters == {"demo/web": {"kube_demo_v1_8080"}, "demo/second": {"kube_demo_v2_8080"}}

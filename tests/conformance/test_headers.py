@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from .manifests import Manifest, backend, filter_, http_route, named, prefix, rule, serve
+from .proxy import Request
 
 SENT = {"X-Header-Set": "sent", "X-Header-Add": "sent", "X-Header-Remove": "sent", "X-Other": "sent"}
 CHANGE: Manifest = {
@@ -23,8 +24,6 @@ def modified(kind: str, modifier: Manifest, headers: dict[str, str], of_backend:
     assert not served.errors
     if kind == "RequestHeaderModifier":
         return dict(served.ask(headers=headers).forward.headers)
-    from .proxy import Request
-
     return dict(served.proxy().ask(Request(), headers).forward.response)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from .conftest import MakeSecret
 from .manifests import Manifest, gateway, http_route, https, listener, manifest, reference_grant, rule, serve
-from .proxy import LISTENER, SECRET, Request, _filter_chain, certificates
+from .proxy import LISTENER, SECRET, Request, filter_chain, certificates
 
 ACCEPTED = ("True", "Accepted")
 RESOLVED = ("True", "ResolvedRefs")
@@ -68,9 +68,7 @@ def test_each_hostname_has_its_own_certificate_and_routes(make_secret: MakeSecre
     ):
         assert served.to(host=host, port=443, sni=host) == to
     made = next(iter(served.proxy().table(LISTENER).values()))
-    used = [
-        certificates(_filter_chain(made, sni) or {}) for sni in ("www.example.com", "foo.example.com", "other.test")
-    ]
+    used = [certificates(filter_chain(made, sni) or {}) for sni in ("www.example.com", "foo.example.com", "other.test")]
     assert len({tuple(names) for names in used}) == 3
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from .manifests import Manifest, backend, filter_, http_route, named, prefix, reference_grant, rule, serve, service
+from .proxy import VIRTUAL_HOST
 
 
 def mirror(name: str, **fields: Any) -> Manifest:
@@ -92,6 +93,6 @@ def test_copies_go_with_weights_and_to_the_main_backend_too() -> None:
 def test_a_copy_is_sent_to_the_host_that_was_asked_for() -> None:
     """A copied request is the request: Envoy would rename its host to ``example.com-shadow`` on its own account."""
     served = serve(http_route("a", rule(filters=[mirror("v2")])))
-    hosts = served.proxy().table("type.googleapis.com/envoy.config.route.v3.VirtualHost").values()
+    hosts = served.proxy().table(VIRTUAL_HOST).values()
     policies = [p for host in hosts for route in host["routes"] for p in route["route"]["requestMirrorPolicies"]]
     assert all(policy.get("disableShadowHostSuffixAppend") for policy in policies)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from .manifests import Manifest, backend, endpoint_slice, http_route, manifest, rule, serve, service
-from .proxy import CLUSTER
+from .proxy import CLUSTER, LISTENER
 
 
 def a_service(ports: list[Manifest], name: str = "app", **spec: Any) -> Manifest:
@@ -171,7 +171,7 @@ def test_http_1_is_spoken_otherwise(port: Manifest) -> None:
 def test_websockets_pass(port: Manifest) -> None:
     """GEP-1911: the absence of appProtocol does not imply that websocket upgrades are disabled."""
     served = serve(http_route("a", rule(to="app")), service("app", **port))
-    for listener in served.proxy().table("type.googleapis.com/envoy.config.listener.v3.Listener").values():
+    for listener in served.proxy().table(LISTENER).values():
         for chain in listener["filterChains"]:
             upgrades = chain["filters"][0]["typedConfig"].get("upgradeConfigs", [])
             assert {"upgradeType": "websocket"} in upgrades

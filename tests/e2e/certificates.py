@@ -69,7 +69,9 @@ def leaks(haystack: bytes, pairs: Iterable[Pair]) -> list[int]:
     """Which of the pairs have left a trace, by position; however lines are broken, quoted or escaped."""
     joined = re.sub(rb"\s|\\n", b"", haystack)
     return [
-        number for number, pair in enumerate(pairs) if any(trace in haystack or trace in joined for trace in pair.traces())
+        number
+        for number, pair in enumerate(pairs)
+        if any(trace in haystack or trace in joined for trace in pair.traces())
     ]
 
 

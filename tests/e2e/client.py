@@ -123,7 +123,9 @@ class Connection:
         try:
             if self._streams is None:
                 name = request.host.partition(":")[0] if self._tls is not None else None
-                self._streams = await asyncio.open_connection("127.0.0.1", self._port, ssl=self._tls, server_hostname=name)
+                self._streams = await asyncio.open_connection(
+                    "127.0.0.1", self._port, ssl=self._tls, server_hostname=name
+                )
                 self.opened += 1
             reader, writer = self._streams
             writer.write(request.encode())

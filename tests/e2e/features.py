@@ -47,7 +47,11 @@ SLASHES: Final = (
 REDIRECTS: Final[dict[str, tuple[Manifest, int, str]]] = {
     "hostname": ({"hostname": "new.example.org"}, 302, "http://new.example.org:{port}/a/b?c=d"),
     "scheme": ({"scheme": "https"}, 302, "https://redirect-scheme.example.com/a/b?c=d"),
-    "scheme-and-port": ({"scheme": "https", "port": 8443}, 302, "https://redirect-scheme-and-port.example.com:8443/a/b?c=d"),
+    "scheme-and-port": (
+        {"scheme": "https", "port": 8443},
+        302,
+        "https://redirect-scheme-and-port.example.com:8443/a/b?c=d",
+    ),
     "port": ({"port": 8081}, 302, "http://redirect-port.example.com:8081/a/b?c=d"),
     "well-known-port": ({"port": 80}, 302, "http://redirect-well-known-port.example.com/a/b?c=d"),
     "full-path": (
@@ -160,7 +164,10 @@ def prefix_path(replacement: str) -> Manifest:
 
 def backends(ports: dict[str, int]) -> list[Manifest]:
     """Weights, shares that lead nowhere, timeouts, protocols; and the Services."""
-    named_ports = [{"port": 8080, "name": "web", "targetPort": "http"}, {"port": 9090, "name": "admin", "targetPort": "adm"}]
+    named_ports = [
+        {"port": 8080, "name": "web", "targetPort": "http"},
+        {"port": 9090, "name": "admin", "targetPort": "adm"},
+    ]
     slice_ports = [{"name": "web", "port": ports["v1"]}, {"name": "admin", "port": ports["v2"]}]
     here = {"addresses": ["127.0.0.1"]}
     going = {"ready": False, "serving": True, "terminating": True}

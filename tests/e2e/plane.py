@@ -113,7 +113,10 @@ class Admin:
 
 @asynccontextmanager
 async def planning(
-    folder: Path | None, log_dir: Path | None = None, more_sources: Mapping[str, Any] = MappingProxyType({}), **options: Any
+    folder: Path | None,
+    log_dir: Path | None = None,
+    more_sources: Mapping[str, Any] = MappingProxyType({}),
+    **options: Any,
 ) -> AsyncIterator[tuple[ControlPlane, Admin]]:
     """A control plane in this process, on free ports of loopback."""
     chosen = {"xds": HostPort(LOOPBACK, free_port()), "admin": HostPort(LOOPBACK, 0)} | options

@@ -85,7 +85,10 @@ async def test_a_source_that_is_held_back_holds_everything_back(folder: Folder, 
     async with serving_all("files", "held") as backends:
         service = write(folder, port, backends)
         sources = {held.name: (("Service",), held)}
-        async with planning(folder.path, more_sources=sources) as (plane, admin), envoy_for(plane, tmp_path / "envoy") as envoy:
+        async with (
+            planning(folder.path, more_sources=sources) as (plane, admin),
+            envoy_for(plane, tmp_path / "envoy") as envoy,
+        ):
             await until("the Envoy is connected", lambda: is_connected(envoy))
             await until("the files are read", lambda: files_are_read(admin))
             before = plane.core.state.seq

@@ -105,7 +105,9 @@ async def has_only(command: Command, gateway_key: str) -> bool:
     return command.envoys().keys() == {gateway_key}
 
 
-async def test_envoys_outlive_a_killed_control_plane_and_the_next_one_takes_them_over(folder: Folder, home: Path) -> None:
+async def test_envoys_outlive_a_killed_control_plane_and_the_next_one_takes_them_over(
+    folder: Folder, home: Path
+) -> None:
     web, other = free_port(), free_port()
     async with serving_all("v1", "v2") as backends:
         folder.write("services.yaml", *(backend_service(name, backend.port) for name, backend in backends.items()))
@@ -134,7 +136,9 @@ async def test_envoys_outlive_a_killed_control_plane_and_the_next_one_takes_them
 
                 # What changed while nobody was there, and nothing else.
                 both = rule(prefix("/new"), to="v2"), rule()
-                folder.write("routes.yaml", http_route("web", *both), http_route("other", rule(to="v2"), parents=["other"]))
+                folder.write(
+                    "routes.yaml", http_route("web", *both), http_route("other", rule(to="v2"), parents=["other"])
+                )
                 async with host_mode(home, folder, xds=first.xds) as third:
                     await until_answer(web, Request("example.com", "/new"), backend="v2")
                     await until("both Envoys are back and in step", lambda: is_settled(third.admin, 2))
@@ -151,7 +155,9 @@ async def test_envoys_outlive_a_killed_control_plane_and_the_next_one_takes_them
 async def test_sigterm_ends_all_of_it(folder: Folder, home: Path) -> None:
     web, other = free_port(), free_port()
     async with serving_all("v1") as backends:
-        folder.write("all.yaml", backend_service("v1", backends["v1"].port), gateway_on("web", web), gateway_on("other", other))
+        folder.write(
+            "all.yaml", backend_service("v1", backends["v1"].port), gateway_on("web", web), gateway_on("other", other)
+        )
         folder.write("route.yaml", http_route("route", rule(), parents=["web", "other"]))
         async with host_mode(home, folder) as command, Traffic(web, ASKED), Traffic(other, ASKED):
             await until_answer(web, ASKED, backend="v1")

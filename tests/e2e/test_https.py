@@ -41,7 +41,10 @@ async def test_each_certificate_goes_its_own_way(folder: Folder, tmp_path: Path)
         folder.write("all.yaml", everything("rotated"))
         folder.write("rotated.yaml", tls_secret("rotated", pairs[0]))
         folder.write("still.yaml", tls_secret("still", still))
-        async with Command(tmp_path / "home", "--files", str(folder.path)) as command, envoy_at(command.xds, tmp_path / "envoy"):
+        async with (
+            Command(tmp_path / "home", "--files", str(folder.path)) as command,
+            envoy_at(command.xds, tmp_path / "envoy"),
+        ):
             # Missing from the beginning: that hostname alone has no connection.
             await until_answer(port, Request(ROTATED), tls=trusting(pairs[0]))
             await until_answer(port, Request(STILL), tls=trusting(still))
@@ -155,7 +158,9 @@ def spoilt(pairs: list[Pair], word: str) -> dict[str, str]:
     texts["syntax-after"] = good + "  : : ["
     texts["syntax-inside"] = good.replace("  tls.key: ", "   tls.key: '")
     texts["twice"] = good + f"  tls.key: {base64.b64encode(take().key.encode()).decode()}\n"
-    texts["tabs"] = to_text(secret("tabs", stringData={"tls.key": "KEY"})).replace("KEY", "|\n\t" + take().key.replace("\n", "\n\t"))
+    texts["tabs"] = to_text(secret("tabs", stringData={"tls.key": "KEY"})).replace(
+        "KEY", "|\n\t" + take().key.replace("\n", "\n\t")
+    )
     texts["bare"] = take().key
     texts["alias"] = f"kind: Secret\ndata: *{word}\n"
     texts["tag"] = f"kind: Secret\ndata: !{word} x\n"
@@ -172,7 +177,9 @@ async def test_no_byte_of_a_key_is_found_anywhere(folder: Folder, tmp_path: Path
     names = ["rotated", "broken"]
     async with serving_all("v1") as backends, Command(tmp_path / "home", "--files", str(folder.path)) as command:
         listeners = [https(name, f"{name}.example.com", name, port=port) for name in names]
-        folder.write("all.yaml", gateway(*listeners), http_route("route", rule()), backend_service("v1", backends["v1"].port))
+        folder.write(
+            "all.yaml", gateway(*listeners), http_route("route", rule()), backend_service("v1", backends["v1"].port)
+        )
         folder.write("secrets.yaml", tls_secret("rotated", served[0]), tls_secret("broken", served[2]))
         async with envoy_at(command.xds, tmp_path / "envoy") as envoy:
             await until_answer(port, Request(ROTATED), tls=trusting(served[0]))
@@ -212,7 +219,9 @@ async def has_service(admin: Admin, key: str) -> bool:
 async def all_pages(admin: Admin) -> dict[str, bytes]:
     """Everything that the admin server shows."""
     paths = [*(await admin.text("/")).split(), "/readyz?verbose", "/debug/snapshot?o=yaml", "/nothing"]
-    paths += [f"/debug/collections?name={entry['name']}" for entry in (await admin.json("/debug/collections"))["collections"]]
+    paths += [
+        f"/debug/collections?name={entry['name']}" for entry in (await admin.json("/debug/collections"))["collections"]
+    ]
     for gateway_key, types in (await admin.snapshot())["gateways"].items():
         for url, resources in types.items():
             paths += [f"/debug/explain?gateway={gateway_key}&type={url}&name={name}" for name in resources]

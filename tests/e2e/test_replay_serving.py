@@ -41,7 +41,9 @@ async def test_a_log_is_served_as_it_was_at_any_seq(folder: Folder, tmp_path: Pa
         async with planning(folder.path, log) as (_, admin):
             await until("it is ready", admin.is_ready)
             early = await admin.snapshot()
-            folder.write("route.yaml", http_route("route", rule(to="two"), hostnames=[PLAIN.host, SECURE.host, LATER.host]))
+            folder.write(
+                "route.yaml", http_route("route", rule(to="two"), hostnames=[PLAIN.host, SECURE.host, LATER.host])
+            )
             late = await until("the edit is served", lambda: another(admin, early["version"]))
         recorded = contents(log)
         folder.write("route.yaml", http_route("route", rule(to=None), hostnames=[PLAIN.host]))

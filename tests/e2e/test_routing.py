@@ -139,7 +139,13 @@ async def test_redirects(served: Served, name: str) -> None:
 def _parts(url: str) -> tuple[str, str, int | None, str, str]:
     """A URL without the spellings that mean the same: a scheme's own port may stand there or not."""
     parts = urlsplit(url)
-    return parts.scheme, parts.hostname or "", parts.port or {"http": 80, "https": 443}[parts.scheme], parts.path, parts.query
+    return (
+        parts.scheme,
+        parts.hostname or "",
+        parts.port or {"http": 80, "https": 443}[parts.scheme],
+        parts.path,
+        parts.query,
+    )
 
 
 @pytest.mark.parametrize("name", ["headers", "backend-headers"])
@@ -236,5 +242,3 @@ async def test_hostnames(served: Served, name: str, backend: str) -> None:
 async def test_a_route_without_hostnames_takes_its_listeners(served: Served) -> None:
     assert (await ask(served.port, Request("any.narrow.example.com", "/listeners"))).backend == "v3"
     assert (await ask(served.port, Request("any.example.com", "/listeners"))).backend == "404"
-
-

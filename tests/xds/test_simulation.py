@@ -423,9 +423,8 @@ class Simulation(RuleBasedStateMachine):
         sent: list[Response] = []
         collect, self._check = self._check, lambda response: (sent.append(response), collect(response))  # type: ignore[method-assign]
         for _ in range(200):
-            busy = self._talk()
             self.envoy.end_drain()
-            if not busy:
+            if not self._talk():
                 break
         else:
             raise AssertionError("the proxy never comes to rest")

@@ -222,6 +222,15 @@ def test_p12_the_removal_of_a_configuration_is_not_told(tables, running):
     assert running.machine.is_settled
 
 
+def test_p12_a_configuration_that_goes_while_it_is_under_way_is_settled_by_its_acknowledgement(tables, client):
+    [routes] = client.ask(RDS, "rc")
+    tables.put(RDS, rc=None)
+    assert client.ack(routes) == []
+    assert client.machine.is_settled
+    tables.put(RDS, rc="1")
+    assert client.responses() == []  # Envoy has kept it
+
+
 def test_an_explicitly_subscribed_virtual_host_is_answered(tables, running, said):
     assert said(running.settle(running.ask(VHDS, "rc/x", "rc/none", "other/z"))) == [
         ("VHDS", {}, ("other/z",)),

@@ -52,16 +52,14 @@ def addresses_are_distinct(spec: GatewaySpec) -> Iterator[FieldProblem]:
 
 
 def tls_goes_with_the_protocol(listener: Listener) -> Iterator[FieldProblem]:
-    """HTTPS and TLS have ``tls``, the plain protocols have not.
+    """The plain protocols have no ``tls``, TLS must have it.
 
-    That HTTPS *must* have it is not in the CRD, where a mode of the implementation's may do without; ours may not.
+    HTTPS may be without in the API; such a listener alone is not served, and its status says so.
     """
     match listener.protocol, listener.tls:
         case "HTTP" | "TCP" | "UDP", ListenerTLSConfig():
             remedy = "remove it, or set protocol to HTTPS" if listener.protocol == "HTTP" else "remove it"
             yield FieldProblem("tls", f"does not go with protocol {listener.protocol}", remedy)
-        case "HTTPS", None:
-            yield FieldProblem("tls", "required with protocol HTTPS, but missing", f"add it: {_CERTIFICATES}")
         case "HTTPS", ListenerTLSConfig(mode="Passthrough"):
             remedy = "set it to Terminate, or set protocol to TLS"
             yield FieldProblem("tls.mode", "Passthrough does not go with protocol HTTPS", remedy)

@@ -47,11 +47,6 @@ BROKEN = {
         listener(f"protocol: UDP, {CERTIFICATE}"),
         "spec.listeners[0].tls: does not go with protocol UDP; remove it",
     ),
-    "HTTPS without TLS": (
-        listener("protocol: HTTPS"),
-        "spec.listeners[0].tls: required with protocol HTTPS, but missing; "
-        "add it: name a Secret of type kubernetes.io/tls in certificateRefs",
-    ),
     "HTTPS passed through": (
         listener("protocol: HTTPS, tls: {mode: Passthrough}"),
         "spec.listeners[0].tls.mode: Passthrough does not go with protocol HTTPS; "

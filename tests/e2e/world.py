@@ -1,0 +1,411 @@
+"""A small world of routes that a random generator may change, and what a client must then be answered.
+
+The oracle reads the world itself, by the words of Gateway API's specification; it shares no code with what it judges.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import Any, Final
+
+from tests.conformance.manifests import (
+    Manifest,
+    backend,
+    filter_,
+    gateway,
+    gateway_class,
+    http_route,
+    listener,
+    manifest,
+    reference_grant,
+    rule,
+)
+
+from .backends import SLOW
+from .client import Answer, Request
+from .folder import backend_service, endpoints
+
+STABLE: Final = Request("stable.example.com", "/always")
+BACKENDS: Final = ("b0", "b1", "b2", "b3", "b4", "b5")
+SERVICES: Final = ("demo/s0", "demo/s1", "demo/s2", "demo/s3", "other/s4")
+HOSTNAMES: Final = (
+    ("a.example.com",), ("b.example.com",), ("x.b.example.com",), ("*.example.com",), ("*.b.example.com",), ("d.example.org",),
+    ("*.example.org", "a.example.com"), ("a.example.com", "d.example.org"), (),
+)  # fmt: skip
+PATHS: Final = (
+    ("PathPrefix", "/"), ("PathPrefix", "/one"), ("PathPrefix", "/one/two"), ("PathPrefix", "/deep"), ("Exact", "/one"),
+    ("Exact", "/two/x"), ("RegularExpression", "/[a-z]+"), ("RegularExpression", "/one.*"),
+)  # fmt: skip
+MAIN_HOSTNAMES: Final = (None, "*.example.com")
+NARROW_HOSTNAMES: Final = ("", "a.example.com", "*.b.example.com", "*.example.org")
+"""Empty: there is no such listener."""
+_RANK: Final = {"Exact": 0, "RegularExpression": 1, "PathPrefix": 2}
+
+Outcome = tuple[int, str, str, str]
+"""Status, backend, the mark in the answer, and the path that the backend saw or the Location."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A request, and the listener port that it goes to."""
+
+    port: str
+    """``first`` or ``second``."""
+    request: Request
+
+
+def _probes() -> Iterator[Probe]:
+    hosts = ("a.example.com", "b.example.com", "x.b.example.com", "c.example.com", "d.example.org")
+    for host in hosts:
+        for path in ("/", "/one", "/one/two?q=1", "/onetwo", "/two/x"):
+            yield Probe("first", Request(host, path))
+        yield Probe("first", Request(host, "/one", headers=(("x-env", "blue"),)))
+        yield Probe("first", Request(host, "/deep/er", method="POST"))
+    for host in hosts[:2]:
+        yield Probe("first", Request(host, f"/one{SLOW}"))
+        yield Probe("second", Request(host, "/one"))
+
+
+PROBES: Final = tuple(_probes())
+
+
+@dataclass(frozen=True)
+class Match:
+    """What a rule selects."""
+
+    type: str
+    value: str
+    env: str = ""
+    method: str = ""
+
+    def document(self) -> Manifest:
+        """As in a manifest."""
+        made: Manifest = {"path": {"type": self.type, "value": self.value}}
+        if self.env:
+            made["headers"] = [{"name": "X-Env", "value": self.env}]
+        return made | ({"method": self.method} if self.method else {})
+
+    def selects(self, request: Request) -> bool:
+        """Whether a request has all of it."""
+        path = request.path.partition("?")[0]
+        if self.method not in ("", request.method) or (self.env and ("x-env", self.env) not in request.headers):
+            return False
+        match self.type:
+            case "Exact":
+                return path == self.value
+            case "RegularExpression":
+                return re.fullmatch(self.value, path) is not None
+            case _:
+                return self.value == "/" or path == self.value or path.startswith(f"{self.value}/")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a route does with a request."""
+
+    matches: tuple[Match, ...]
+    targets: tuple[tuple[str, int], ...] = ()
+    """Service and weight."""
+    redirect: bool = False
+    mark: str = ""
+    """A header of the answer."""
+    rewrite: str | None = None
+    """What replaces the prefix; of rules with one match, of a prefix, only."""
+    mirror: str = ""
+    """A Service that gets copies."""
+    times_out: bool = False
+
+    def document(self) -> Manifest:
+        """As in a manifest."""
+        filters: list[Manifest] = []
+        if self.mark:
+            filters.append(filter_("ResponseHeaderModifier", set=[{"name": "X-Mark", "value": self.mark}]))
+        if self.redirect:
+            filters.append(filter_("RequestRedirect", hostname="moved.example.org"))
+        if self.rewrite is not None:
+            path = {"type": "ReplacePrefixMatch", "replacePrefixMatch": self.rewrite}
+            filters.append(filter_("URLRewrite", path=path))
+        if self.mirror:
+            filters.append(filter_("RequestMirror", backendRef=reference(self.mirror)))
+        fields: dict[str, Any] = {"filters": filters} if filters else {}
+        if self.times_out:
+            fields["timeouts"] = {"request": "100ms"}
+        targets = [] if self.redirect else [reference(service, weight=weight) for service, weight in self.targets]
+        return rule(*(match.document() for match in self.matches), to=targets or None, **fields)
+
+
+@dataclass(frozen=True)
+class Route:
+    """An HTTPRoute."""
+
+    namespace: str
+    hostnames: tuple[str, ...]
+    section: str
+    """Name of a listener; empty for all."""
+    rules: tuple[Rule, ...]
+    created: str = ""
+
+    def document(self, name: str) -> Manifest:
+        """As a manifest."""
+        parent = {"name": "web", "namespace": "demo"} | ({"sectionName": self.section} if self.section else {})
+        metadata = {"creationTimestamp": self.created} if self.created else {}
+        rules = (one.document() for one in self.rules)
+        return http_route(name, *rules, hostnames=self.hostnames, parents=[parent], namespace=self.namespace, **metadata)
+
+
+def reference(service: str, **fields: Any) -> Manifest:
+    """A reference to a Service of any namespace."""
+    namespace, _, name = service.partition("/")
+    return backend(name, namespace=namespace, **fields)
+
+
+def covers(pattern: str | None, hostname: str) -> bool:
+    """Whether a hostname with or without a wildcard is this name's."""
+    if pattern is None or pattern == hostname:
+        return True
+    return pattern.startswith("*.") and hostname.endswith(pattern[1:])
+
+
+@dataclass
+class World:
+    """Everything that changes. ``change`` changes it, ``units`` says it in manifests, ``expect`` says what follows."""
+
+    ports: dict[str, int]
+    """Of the backends and of the listeners ``first`` and ``second``."""
+    routes: dict[str, Route] = field(default_factory=dict)
+    services: set[str] = field(default_factory=lambda: set(SERVICES))
+    endpoints: dict[str, tuple[str, ...]] = field(default_factory=lambda: dict(zip(SERVICES, zip(BACKENDS), strict=False)))
+    main: str | None = None
+    """Hostname of the listener ``main``."""
+    narrow: str = ""
+    has_second: bool = True
+    is_granted: bool = True
+
+    # Manifests.
+
+    def units(self) -> dict[str, list[Manifest]]:
+        """All manifests, in the pieces that lie in a file together."""
+        made = {"stable": self._stable(), "gateway": [self._gateway()]}
+        for service in sorted(self.services):
+            namespace, _, name = service.partition("/")
+            spec = {"ports": [{"port": 8080}]}
+            made[f"service-{name}"] = [manifest("Service", "v1", name, namespace, spec=spec)]
+        for service, names in sorted(self.endpoints.items()):
+            namespace, _, name = service.partition("/")
+            made[f"endpoints-{name}"] = endpoints(name, [self.ports[one] for one in names], namespace)
+        for name, route in sorted(self.routes.items()):
+            made[f"route-{name}"] = [route.document(name)]
+        if self.is_granted:
+            sources, targets = [{"kind": "HTTPRoute", "namespace": "demo"}], [{"kind": "Service"}]
+            made["grant"] = [reference_grant("grant", "other", sources, targets)]
+        return made
+
+    def _stable(self) -> list[Manifest]:
+        parents = [{"name": "web", "sectionName": "stable"}]
+        route = http_route("stable", rule(to="stable"), parents=parents)
+        return [gateway_class(), route, *backend_service("stable", self.ports["stable"])]
+
+    def _gateway(self) -> Manifest:
+        first = self.ports["first"]
+        listeners = [listener("stable", first, STABLE.host), listener("main", first, self.main, routes="All")]
+        if self.narrow:
+            listeners.append(listener("narrow", first, self.narrow))
+        if self.has_second:
+            listeners.append(listener("second", self.ports["second"], routes="All"))
+        return gateway(*listeners)
+
+    # Answers.
+
+    def expect(self, probe: Probe) -> frozenset[Outcome] | None:
+        """What a probe may be answered with; None for no answer at all, which nobody waits for."""
+        listeners = {"main": self.main, "narrow": self.narrow} if self.narrow else {"main": self.main}
+        if probe.port == "second":
+            if not self.has_second:
+                return frozenset({(0, "", "", "")})
+            listeners = {"second": None}
+        host = probe.request.host
+        serving = [name for name, hostname in listeners.items() if covers(hostname, host)]
+        if not serving:
+            return frozenset({(404, "", "", "")})
+        chosen = max(serving, key=lambda name: _specificity(listeners[name]))
+        candidates = [
+            (self._precedence(own, match, route, name, position), one, route, match)
+            for name, route in self.routes.items()
+            if route.section in ("", chosen) and (route.namespace == "demo" or chosen != "narrow")
+            if (own := _own_hostname(route, host)) is not None
+            for position, one in enumerate(route.rules)
+            for match in one.matches
+            if match.selects(probe.request)
+        ]
+        if not candidates:
+            return frozenset({(404, "", "", "")})
+        _, chosen_rule, route, match = min(candidates, key=lambda candidate: candidate[0])
+        return self._outcomes(chosen_rule, route, match, probe)
+
+    def _precedence(self, own: str, match: Match, route: Route, name: str, position: int) -> tuple[Any, ...]:
+        """Source: HTTPRouteSpec.Hostnames, HTTPRouteRule.Matches. Regular expressions stand where we say that they do."""
+        return (
+            *(-length for length in _specificity(own)), _RANK[match.type], -len(match.value), not match.method, not match.env,
+            not route.created, route.created, route.namespace, name, position,
+        )  # fmt: skip
+
+    def _outcomes(self, one: Rule, route: Route, match: Match, probe: Probe) -> frozenset[Outcome] | None:
+        path = probe.request.path
+        if one.redirect:
+            location = f"http://moved.example.org:{self.ports[probe.port]}{path}"
+            return frozenset({(302, "", one.mark, location)})
+        is_slow = path.endswith(SLOW)
+        if one.rewrite is not None:
+            path = one.rewrite + (path[len(match.value) :] if match.value != "/" else path)
+        found: set[Outcome] = set()
+        for service, weight in one.targets:
+            if not weight:
+                continue
+            namespace = service.partition("/")[0]
+            is_permitted = namespace == route.namespace or (namespace == "other" and self.is_granted)
+            names = self.endpoints.get(service, ())
+            if service not in self.services or not is_permitted:
+                found.add((500, "", "", ""))
+            elif not names:
+                found.add((503, "", "", ""))
+            elif not is_slow:
+                found |= {(200, name, one.mark, path) for name in names}
+            elif one.times_out:
+                found.add((504, "", "", ""))
+            else:
+                return None
+        return frozenset(found or {(500, "", "", "")})
+
+    # Changes.
+
+    def change(self, random: Random) -> str:
+        """Change one thing; what, in words."""
+        changes: list[Callable[[Random], str]] = [
+            self._add_route, self._remove_route, self._change_service, self._change_endpoints, self._change_listeners,
+            self._change_grant,
+        ]  # fmt: skip
+        if not self.routes:
+            return self._add_route(random)
+        if random.random() < 0.55:
+            return self._change_route(random)
+        return random.choice(changes)(random)
+
+    def _add_route(self, random: Random) -> str:
+        name = f"r{random.randrange(8)}"
+        self.routes[name] = random_route(random)
+        return f"add {name}"
+
+    def _remove_route(self, random: Random) -> str:
+        name = random.choice(sorted(self.routes))
+        del self.routes[name]
+        return f"remove {name}"
+
+    def _change_route(self, random: Random) -> str:
+        name = random.choice(sorted(self.routes))
+        route, other = self.routes[name], random_route(random)
+        position = random.randrange(len(route.rules))
+        rules = list(route.rules)
+        fields = random.choice(["hostnames", "section", "created", "targets", "weights", "filters", "matches", "rules"])
+        match fields:
+            case "hostnames" | "section" | "created" | "rules":
+                self.routes[name] = replace(route, **{fields: getattr(other, fields)})
+                return f"{fields} of {name}"
+            case "targets":
+                rules[position] = replace(rules[position], targets=other.rules[0].targets, redirect=False)
+            case "weights":
+                weighted = tuple((service, random.choice((0, 1, 1, 5))) for service, _ in rules[position].targets)
+                rules[position] = replace(rules[position], targets=weighted)
+            case "filters":
+                new = random_rule(random, rules[position].matches)
+                rules[position] = replace(new, targets=rules[position].targets or new.targets)
+            case _:
+                new = random_rule(random)
+                rules[position] = replace(rules[position], matches=new.matches, rewrite=new.rewrite, redirect=new.redirect)
+        self.routes[name] = replace(route, rules=tuple(rules))
+        return f"{fields} of {name}"
+
+    def _change_service(self, random: Random) -> str:
+        name = random.choice(SERVICES)
+        self.services ^= {name}
+        return f"{'add' if name in self.services else 'remove'} Service {name}"
+
+    def _change_endpoints(self, random: Random) -> str:
+        name = random.choice(SERVICES)
+        if name in self.endpoints and random.random() < 0.15:
+            del self.endpoints[name]
+        else:
+            self.endpoints[name] = tuple(sorted(random.sample(BACKENDS, random.choice((0, 1, 1, 2, 3)))))
+        return f"endpoints of {name}"
+
+    def _change_listeners(self, random: Random) -> str:
+        kind = random.choice(["main", "narrow", "narrow", "second"])
+        match kind:
+            case "main":
+                self.main = random.choice(MAIN_HOSTNAMES)
+            case "narrow":
+                self.narrow = random.choice(NARROW_HOSTNAMES)
+            case _:
+                self.has_second = not self.has_second
+        return f"listener {kind}"
+
+    def _change_grant(self, random: Random) -> str:
+        self.is_granted = not self.is_granted
+        return f"{'add' if self.is_granted else 'remove'} the grant"
+
+
+def _specificity(hostname: str | None) -> tuple[int, int]:
+    """More characters without a wildcard, then more characters."""
+    length = len(hostname or "")
+    return (0 if (hostname or "*").startswith("*") else length, length)
+
+
+def _own_hostname(route: Route, host: str) -> str | None:
+    """The route's hostname that is closest to a name: empty for a route without any, None if none is."""
+    if not route.hostnames:
+        return ""
+    return max((own for own in route.hostnames if covers(own, host)), key=_specificity, default=None)
+
+
+def random_rule(random: Random, matches: tuple[Match, ...] = ()) -> Rule:
+    """A rule."""
+    if not matches:
+        matches = tuple(
+            Match(*random.choice(PATHS), env=random.choice(("", "", "blue")), method=random.choice(("", "", "", "GET", "POST")))
+            for _ in range(random.choice((1, 1, 2)))
+        )
+    matches = tuple(dict.fromkeys(matches))
+    targets = tuple((service, random.choice((0, 1, 1, 3))) for service in random.sample(SERVICES, random.choice((1, 1, 2))))
+    redirects = random.random() < 0.1
+    may_rewrite = len(matches) == 1 and matches[0].type == "PathPrefix" and not redirects
+    return Rule(
+        matches=matches,
+        targets=targets,
+        redirect=redirects,
+        mark=random.choice(("", "red", "100% sure")),
+        rewrite="/new" if may_rewrite and random.random() < 0.3 else None,
+        mirror=random.choice(("", "", "", *SERVICES)) if not redirects else "",
+        times_out=random.random() < 0.3 and not redirects,
+    )
+
+
+def random_route(random: Random) -> Route:
+    """A route."""
+    return Route(
+        namespace=random.choice(("demo", "demo", "demo", "other")),
+        hostnames=random.choice(HOSTNAMES),
+        section=random.choice(("", "", "main", "narrow", "second")),
+        rules=tuple(random_rule(random) for _ in range(random.choice((1, 2, 3)))),
+        created=random.choice(("", "2020-01-01T00:00:00Z", "2024-06-01T00:00:00Z")),
+    )
+
+
+def outcome_of(answer: Answer) -> Outcome:
+    """What a client can tell of an answer, in the oracle's form. Marks and bodies of errors are left open."""
+    if answer.status == 200:
+        return 200, answer.backend, answer.header("x-mark") or "", str(answer.seen["path"])
+    if answer.status == 302:
+        return 302, "", answer.header("x-mark") or "", answer.header("location") or ""
+    return answer.status, "", "", ""
