@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 import aiohttp
-import anyio._backends._asyncio  # noqa: F401  (pytest rewrites it; CPython 3.11 can fail at that within a Hypothesis test)
 import pytest
 import pytest_asyncio
 

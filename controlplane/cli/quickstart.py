@@ -9,6 +9,7 @@ from pathlib import Path
 
 import anyio
 from rich.console import Console
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -16,6 +17,7 @@ from rich.text import Text
 from controlplane.runtime.echo import Backend, serve_echo
 from controlplane.runtime.errors import ControlPlaneError
 from controlplane.runtime.launch import configure_logs, run_loop
+from controlplane.runtime.narration import Line, follow
 from controlplane.runtime.options import HostPort, RunOptions
 from controlplane.runtime.serve import ControlPlane, running
 from controlplane.runtime.suggestions import Suggestion, suggest_requests
@@ -85,7 +87,15 @@ async def _show(plane: ControlPlane, console: Console) -> None:
         # Whole lines, so that they can be copied.
         console.print(f"  [dim]# {suggestion.expectation}[/dim]", highlight=False, soft_wrap=True)
         console.print(Text(f"  {curl(suggestion)}"), soft_wrap=True)
-    console.print("\nCtrl-C ends all of it.")
+    console.print("\nCtrl-C ends all of it. From here on: what your edits do.\n")
+
+    def tell(line: Line) -> None:
+        console.print(f"{_MARKS[line.kind]}  {escape(line.text)}", highlight=False, soft_wrap=True)
+
+    follow(plane.core, tell)
+
+
+_MARKS = {"wrong": "[red]wrong [/red]", "mended": "[green]mended[/green]", "served": "[dim]served[/dim]"}
 
 
 def _is_up(plane: ControlPlane) -> bool:
@@ -106,6 +116,9 @@ def _picture(plane: ControlPlane) -> Panel:
         parts.add_row(
             "Envoy", f"for Gateway {gateway}", f"pid {statistics.pid}, its admin port {statistics.admin_port}"
         )
+    parts.add_row(
+        "output", _short(Path.cwd() / _STATE / "controlplane.log"), "the control plane's and Envoy's own words"
+    )
     parts.add_row("log", _short(plane.options.log_dir), "all of this can be replayed")
     return Panel(parts, title="controlplane quickstart", title_align="left", expand=False)
 

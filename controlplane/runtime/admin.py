@@ -17,7 +17,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from controlplane.runtime.core import State
+from controlplane.runtime.core import Core, State
 from controlplane.runtime.document import render as render_document
 from controlplane.runtime.document import snapshot
 from controlplane.runtime.errors import ControlPlaneError
@@ -51,7 +51,7 @@ class LoopLag:
 class AdminSources:
     """What the admin server shows."""
 
-    state: State
+    core: Core
     readiness: Readiness
     registry: CollectorRegistry
     lag: LoopLag
@@ -146,20 +146,20 @@ class Admin:
         form = request.query.get("o", "json")
         if form not in ("json", "yaml"):
             return web.Response(text=f"o={form}: unknown; use json or yaml\n", status=400)
-        text = render_document(snapshot(self._shown.state), "yaml" if form == "yaml" else "json")
+        text = render_document(snapshot(self._shown.core.state), "yaml" if form == "yaml" else "json")
         return web.Response(text=text, content_type=f"application/{form}")
 
     async def _collections(self, request: web.Request) -> web.Response:
         name = request.query.get("name")
         if name is None:
-            return _json(collections_document(self._shown.state))
-        for collection in self._shown.state.graph.collections:
+            return _json(collections_document(self._shown.core.state))
+        for collection in self._shown.core.state.graph.collections:
             if collection.name == name:
                 return _json({"name": name, "rows": [msgspec.to_builtins(r, str_keys=True) for r in collection.rows()]})
         return web.Response(text=f"name={name}: no such collection; /debug/collections lists them\n", status=404)
 
     async def _graph(self, request: web.Request) -> web.Response:
-        return web.Response(text=self._shown.state.graph.mermaid())
+        return web.Response(text=self._shown.core.state.graph.mermaid())
 
     async def _proxies(self, request: web.Request) -> web.Response:
         return _json(self._shown.proxies())
@@ -177,7 +177,8 @@ class Admin:
             return web.Response(text=text, status=400)
         query = request.query
         try:
-            found = explain(self._shown.state, query["gateway"], query["type"], query["name"])
+            async with self._shown.core.settled() as state:
+                found = explain(state, query["gateway"], query["type"], query["name"])
         except LookupError as error:
             return web.Response(text=f"{error.args[0]}\n", status=404)
         return _json(found)

@@ -5,7 +5,8 @@ Live and in a replay the same code folds the same transactions; nothing else may
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from time import perf_counter
 
@@ -132,6 +133,12 @@ class Core:
             for subscriber in self._subscribers:
                 subscriber(commit)
             return transaction.seq
+
+    @asynccontextmanager
+    async def settled(self) -> AsyncIterator[State]:
+        """The state while no commit is under way; none begins before the block ends."""
+        async with self._turn:
+            yield self.state
 
     def appender(self, source: str) -> Appender:
         """The way in for one source."""

@@ -165,7 +165,7 @@ async def running(options: RunOptions, more_sources: MoreSources = MappingProxyT
         core.subscribe(publisher.publish)
         made: list[Source] = []
         shown = AdminSources(
-            state=state,
+            core=core,
             readiness=readiness,
             registry=make_registry(core, readiness),
             lag=lag,

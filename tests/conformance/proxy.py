@@ -33,6 +33,8 @@ _REDIRECT_CODES: Final = {
 _NOT_FOUND_CODES: Final = {"SERVICE_UNAVAILABLE": 503, "NOT_FOUND": 404, "INTERNAL_SERVER_ERROR": 500}
 _DEFAULT_TIMEOUT_S: Final = 15.0
 """Envoy's, for a route that says nothing."""
+_DEFAULT_IDLE_TIMEOUT_S: Final = 300.0
+"""Envoy's ``stream_idle_timeout``: it ends a request in which nothing was sent either way for so long."""
 
 _NOT_RE2: Final = re.compile(r"\(\?(?![:imsUP-])|\(\?P[=>]|\\[1-9Zkg]|[*+?}]\+")
 """What Python's regular expressions have and RE2 has not: look-around, references, possessive and atomic groups."""
@@ -89,6 +91,8 @@ class Answer:
     """Share of the requests that is copied, by backend."""
     timeout_s: float = 0
     """0 for none."""
+    idle_timeout_s: float = 0
+    """Time without a byte either way after which Envoy gives up; 0 for none."""
     rule: str = ""
     """The name of the route that matched."""
 
@@ -164,7 +168,7 @@ class Proxy:
         _known(host, {"name", "domains", "routes"}, "virtual host")
         # All routes are looked at, also behind the one that matches: what Envoy would reject there, it rejects with the host.
         answers = [
-            (_route_matches(route["match"], request), self._act(route, request, answered or {}))
+            (_route_matches(route["match"], request), self._act(route, manager, request, answered or {}))
             for route in host.get("routes", ())
         ]
         return next((answer for matches, answer in answers if matches), Answer(status=404))
@@ -197,7 +201,7 @@ class Proxy:
                 return found[domain]
         return None
 
-    def _act(self, route: Json, request: Request, answered: Mapping[str, str]) -> Answer:
+    def _act(self, route: Json, manager: Json, request: Request, answered: Mapping[str, str]) -> Answer:
         _known(route, {"name", "match", "route", "redirect", "directResponse"} | _MUTATIONS, "route")
         name = route.get("name", "")
         if "directResponse" in route:
@@ -206,7 +210,8 @@ class Proxy:
         if "redirect" in route:
             code = _REDIRECT_CODES[route["redirect"].get("responseCode", "MOVED_PERMANENTLY")]
             return Answer(status=code, location=_location(route, request), rule=name)
-        return replace(self._forward(route, request, answered), rule=name)
+        idle = route["route"].get("idleTimeout", manager.get("streamIdleTimeout", f"{_DEFAULT_IDLE_TIMEOUT_S}s"))
+        return replace(self._forward(route, request, answered), rule=name, idle_timeout_s=_seconds(idle))
 
     def _forward(self, route: Json, request: Request, answered: Mapping[str, str]) -> Answer:
         action = route["route"]
@@ -351,6 +356,12 @@ def _string_matches(match: Json, value: str) -> bool:
     return bool(match["exact"] == value)
 
 
+def _one_line(value: str) -> str:
+    if set(value) & set("\0\r\n"):
+        raise Rejected(f"value does not match regex pattern: {value!r}")
+    return value
+
+
 def _expression(matcher: Json) -> re.Pattern[str]:
     _known(matcher, {"regex"}, "regular expression")
     try:
@@ -367,10 +378,11 @@ def _rewritten(action: Json, match: Json, path: str) -> str:
     if "regexRewrite" in action:
         rewrite = action["regexRewrite"]
         pattern = _expression(rewrite["pattern"])
-        bare = pattern.sub(lambda found: _substituted(rewrite.get("substitution", ""), found), bare)
+        substitution = _one_line(rewrite.get("substitution", ""))
+        bare = pattern.sub(lambda found: _substituted(substitution, found), bare)
     elif action.get("prefixRewrite"):
         matched = next((match[kind] for kind in ("path", "pathSeparatedPrefix", "prefix") if kind in match), bare)
-        bare = action["prefixRewrite"] + bare[len(matched) :]
+        bare = _one_line(action["prefixRewrite"]) + bare[len(matched) :]
     return bare + question_mark + query
 
 
@@ -408,7 +420,9 @@ def _location(route: Json, request: Request) -> str:
     path = request.path
     if redirect.get("pathRedirect"):
         query = path.partition("?")[2]
-        path = redirect["pathRedirect"] + (f"?{query}" if query and "?" not in redirect["pathRedirect"] else "")
+        path = _one_line(redirect["pathRedirect"]) + (
+            f"?{query}" if query and "?" not in redirect["pathRedirect"] else ""
+        )
     else:
         path = _rewritten(redirect, route["match"], path)
     return f"{scheme}://{host}{port}{path}"
@@ -423,20 +437,21 @@ def _forwarded(route: Json, target: Json, request: Request, answered: Mapping[st
         headers = _mutated(headers, level.get("requestHeadersToAdd", ()), level.get("requestHeadersToRemove", ()))
         response = _mutated(response, level.get("responseHeadersToAdd", ()), level.get("responseHeadersToRemove", ()))
     host = target.get("hostRewriteLiteral") or action.get("hostRewriteLiteral") or request.host
+    host = _one_line(host)
     return Forward(_rewritten(action, route["match"], request.path), host, headers, response)
 
 
 def _mutated(headers: Mapping[str, str], added: Iterable[Json], removed: Iterable[str]) -> dict[str, str]:
     mutated = dict(headers)
     for name in removed:
-        if not re.fullmatch(r"[^\0\r\n]+", name):
-            raise Rejected(f"RequestHeadersToRemove: {name!r}")
+        if not _one_line(name):
+            raise Rejected("RequestHeadersToRemove: value length must be at least 1 characters")
         if name.startswith(":") or name.lower() == "host":
             raise Rejected(f":-prefixed or host headers may not be removed: {name}")
         mutated.pop(name.lower(), None)
     for option in added:
         _known(option, {"header", "appendAction", "keepEmptyValue"}, "header value option")
-        name, value = option["header"]["key"].lower(), _formatted(option["header"].get("value", ""))
+        name, value = option["header"]["key"].lower(), _formatted(_one_line(option["header"].get("value", "")))
         if name.startswith(":") or name == "host":
             raise Rejected(f":-prefixed or host headers may not be modified: {name}")
         match option.get("appendAction", "APPEND_IF_EXISTS_OR_ADD"):

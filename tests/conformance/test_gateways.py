@@ -6,7 +6,7 @@ import pytest
 
 from controlplane.runtime.options import Infra
 
-from .manifests import GROUP, Manifest, gateway, gateway_class, http_route, listener, manifest, prefix, rule, serve
+from .manifests import GROUP, Manifest, gateway, gateway_class, http_route, listener, prefix, rule, serve
 from .proxy import LISTENER, Request
 
 ACCEPTED = ("True", "Accepted")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from .manifests import Manifest, backend, filter_, http_route, named, prefix, rule, serve
-from .proxy import Request
+from .proxy import LISTENER, Request
 
 SENT = {"X-Header-Set": "sent", "X-Header-Add": "sent", "X-Header-Remove": "sent", "X-Other": "sent"}
 CHANGE: Manifest = {
@@ -156,3 +156,12 @@ def test_a_value_of_several_lines_is_refused() -> None:
     assert len(served.errors) == 1
     assert "HTTPRoute demo/a" in served.errors[0]
     assert served.to("/b") == "v1"
+
+
+@pytest.mark.parametrize("modifier", [{"set": named(server="mine")}, {"remove": ["server"]}])
+def test_the_server_header_can_be_modified(modifier: Manifest) -> None:
+    """Envoy writes ``server: envoy`` after all filters, unless its connection manager is told to pass the header through."""
+    served = serve(http_route("a", rule(filters=[filter_("ResponseHeaderModifier", **modifier)])))
+    (listener,) = served.proxy().table(LISTENER).values()
+    managers = [chain["filters"][0]["typedConfig"] for chain in listener["filterChains"]]
+    assert [manager.get("serverHeaderTransformation") for manager in managers] == ["PASS_THROUGH"]

@@ -8,7 +8,7 @@ import pytest
 
 from .conftest import MakeSecret
 from .manifests import Manifest, gateway, http_route, https, listener, manifest, reference_grant, rule, serve
-from .proxy import LISTENER, SECRET, Request, filter_chain, certificates
+from .proxy import LISTENER, SECRET, Request, certificates, filter_chain
 
 ACCEPTED = ("True", "Accepted")
 RESOLVED = ("True", "ResolvedRefs")

@@ -139,3 +139,24 @@ def test_a_prefix_can_only_be_replaced_where_one_is_matched(matches: list[Manife
     assert len(served.errors) == 1
     assert re.search("HTTPRoute demo/bad.*replacePrefixMatch", served.errors[0])
     assert (served.to("/foo"), served.to("/good")) == ("404", "v1")
+
+
+@pytest.mark.parametrize("kind", ["URLRewrite", "RequestRedirect"])
+@pytest.mark.parametrize("type_", ["ReplaceFullPath", "ReplacePrefixMatch"])
+@pytest.mark.parametrize("character", ["\0", "\r", "\n"])
+def test_a_path_with_a_lines_end_never_reaches_envoy(kind: str, type_: str, character: str) -> None:
+    """The CRD lets it pass; Envoy refuses it, and with it every route of the hostname."""
+    field = type_[0].lower() + type_[1:]
+    filters = [filter_(kind, path={"type": type_, field: f"/a{character}b"})]
+    bad = rule(prefix("/bad"), to=None if kind == "RequestRedirect" else "v1", filters=filters)
+    served = serve(http_route("a", bad), http_route("b", rule(prefix("/good"), to="v2")))
+    assert served.to("/good") == "v2"
+
+
+def test_a_replacement_without_its_slash_is_a_path_all_the_same() -> None:
+    """A request line needs an absolute path."""
+    assert rewritten("/foo", prefix("/foo"), path={"type": "ReplaceFullPath", "replaceFullPath": "one"}) == "/one"
+    assert (
+        rewritten("/foo/bar", prefix("/foo"), path={"type": "ReplacePrefixMatch", "replacePrefixMatch": "one"})
+        == "/one/bar"
+    )

@@ -65,3 +65,13 @@ def test_timeouts_are_of_their_rule_alone() -> None:
 def test_a_rule_that_says_nothing_has_no_hidden_timeout() -> None:
     """Implementation-specific; Envoy's own 15 s would be a surprise that no manifest explains."""
     assert serve(http_route("a", rule())).ask().timeout_s == 0
+
+
+@pytest.mark.parametrize(
+    ("timeouts", "silence_s"),
+    [({"request": "0s"}, None), ({"request": "10m"}, 600), ({"backendRequest": "1h"}, 3600), ({"request": "10s"}, 10)],
+)
+def test_a_backend_may_be_silent_as_long_as_its_route_allows(timeouts: Manifest, silence_s: float | None) -> None:
+    """HTTPRouteTimeouts.request: zero SHOULD disable the timeout completely. Envoy's 300 s of silence are one, too."""
+    idle = serve(http_route("a", rule(timeouts=timeouts))).ask().idle_timeout_s
+    assert not idle or (silence_s is not None and idle >= silence_s)

@@ -48,6 +48,20 @@ class Folder:
         beside.write_text(text)
         beside.replace(path)
 
+    def write_in_parts(self, name: str, text: str) -> None:
+        """A file, written in place and not all at once."""
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", buffering=1) as file:
+            for line in text.splitlines(keepends=True):
+                file.write(line)
+
+    def rename(self, name: str, new_name: str) -> None:
+        """Another name for a file."""
+        path = self.path / new_name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (self.path / name).rename(path)
+
     def remove(self, name: str) -> None:
         """Remove a file."""
         (self.path / name).unlink()

@@ -132,7 +132,7 @@ class Rule:
             filters.append(filter_("RequestMirror", backendRef=reference(self.mirror)))
         fields: dict[str, Any] = {"filters": filters} if filters else {}
         if self.times_out:
-            fields["timeouts"] = {"request": "100ms"}
+            fields["timeouts"] = {"request": "300ms"}
         targets = [] if self.redirect else [reference(service, weight=weight) for service, weight in self.targets]
         return rule(*(match.document() for match in self.matches), to=targets or None, **fields)
 
@@ -204,13 +204,18 @@ class World:
         return made
 
     def _stable(self) -> list[Manifest]:
-        parents = [{"name": "web", "sectionName": "stable"}]
-        route = http_route("stable", rule(to="stable"), parents=parents)
-        return [gateway_class(), route, *backend_service("stable", self.ports["stable"])]
+        parents = [{"name": "web", "namespace": "demo", "sectionName": "stable"}]
+        route = http_route("stable", rule(to="stable"), parents=parents, namespace="steady")
+        return [gateway_class(), route, *backend_service("stable", self.ports["stable"], namespace="steady")]
 
     def _gateway(self) -> Manifest:
         first = self.ports["first"]
-        listeners = [listener("stable", first, STABLE.host), listener("main", first, self.main, routes="All")]
+        selector = {"matchLabels": {"kubernetes.io/metadata.name": "steady"}}
+        allowed = {"namespaces": {"from": "Selector", "selector": selector}}
+        listeners = [
+            listener("stable", first, STABLE.host, allowedRoutes=allowed),
+            listener("main", first, self.main, routes="All"),
+        ]
         if self.narrow:
             listeners.append(listener("narrow", first, self.narrow))
         if self.has_second:
@@ -280,6 +285,11 @@ class World:
         return frozenset(found or {(500, "", "", "")})
 
     # Changes.
+
+    def copy(self) -> World:
+        """One that can be changed apart."""
+        fields = {"routes": dict(self.routes), "services": set(self.services), "endpoints": dict(self.endpoints)}
+        return replace(self, **fields)
 
     def change(self, random: Random) -> str:
         """Change one thing; what, in words."""

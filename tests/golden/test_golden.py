@@ -21,9 +21,16 @@ CASES = sorted(path.parent.name for path in FOLDER.glob("*/in.yaml"))
 WRITE = os.environ.get("GOLDEN") == "write"
 
 
+class Dumper(yaml.CSafeDumper):
+    """Writes each resource out, also one that several Gateways share."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
 def as_text(part: object) -> str:
     """YAML of a fixed form: keys sorted, long lines left whole."""
-    return yaml.dump(part, Dumper=yaml.CSafeDumper, sort_keys=True, allow_unicode=True, width=10_000)
+    return yaml.dump(part, Dumper=Dumper, sort_keys=True, allow_unicode=True, width=10_000)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -77,8 +77,8 @@ def test_every_kind_of_read_is_shown_with_what_it_found(world: World) -> None:
         "    pods None @None (by_node = 'nowhere')",
         "    pods a @4 (by_node = 'n1', in part)",
         "    pods b @2 (by_node = 'n1', in part)",
-        "    pods a @4 (labels)",
-        "    services s @3 (selector)",
+        "    pods a @4 (by labels)",
+        "    services s @3 (by selector)",
         "    nodes n1 @1 (all)",
     ]
 

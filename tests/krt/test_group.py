@@ -11,7 +11,7 @@ from controlplane.krt import Collection, Count, Graph, Group, Source
 
 
 def nodes_of(pod: Pod) -> Any:
-    """``a,b`` is two nodes, ``-`` none, ``?`` an error, ``7`` a number."""
+    """``a,b`` is two nodes, ``-`` none, ``?`` an error, ``7`` and ``[]`` no keys."""
     match pod.node:
         case "?":
             raise ValueError("where is it?")
@@ -19,6 +19,8 @@ def nodes_of(pod: Pod) -> Any:
             return None
         case "7":
             return 7
+        case "[]":
+            return ("x", [])
         case node if "," in node:
             return node.split(",")
         case node:
@@ -106,7 +108,7 @@ def test_only_groups_that_were_touched_are_made_anew(cluster: Cluster) -> None:
     assert commit.runs["nodes"] == 1
 
 
-@pytest.mark.parametrize(("node", "exception"), [("?", "ValueError"), ("7", "RowTypeError")])
+@pytest.mark.parametrize(("node", "exception"), [("?", "ValueError"), ("7", "RowTypeError"), ("[]", "TypeError")])
 def test_a_member_that_cannot_be_placed_stays_as_it_was(cluster: Cluster, node: str, exception: str) -> None:
     cluster.write("a=x", "b=x")
     commit = cluster.write(f"a={node}", "b=y")
@@ -159,3 +161,17 @@ def test_what_a_checkpoint_keeps_for_a_group_is_the_member(cluster: Cluster) -> 
     assert other.graph.failures() == cluster.graph.failures()
     for edit in ("b=y", "a=?", "a=x", "a=?", "a"):
         assert other.write(edit) == cluster.write(edit)
+
+
+def test_a_kept_member_that_a_later_version_cannot_place_is_nowhere(cluster: Cluster) -> None:
+    cluster.write("a=x")
+    cluster.write("a=?")
+    graph = Graph()
+    graph.source("pods", Pod)
+    pods: Any = graph.collection("pods")
+    groups = graph.group("nodes", pods, by=lambda pod: int(pod.node))  # type: ignore[arg-type, return-value]
+    graph.count("counts", pods, by=nodes_of)
+    commit = graph.restore(cluster.graph.checkpoint())
+    assert groups.rows() == ()
+    assert [failure.node for failure in commit.failures] == ["nodes", "counts"]
+    assert graph.collection("counts").rows() == (Count("x", 1),)

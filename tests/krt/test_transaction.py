@@ -131,6 +131,7 @@ class Keyless(msgspec.Struct, frozen=True):
         (lambda g, s: g.source("pods", Pod), "there is a collection pods already"),
         (lambda g, s: g.source("Pods", Pod), "'Pods' is not a name in snake_case"),
         (lambda g, s: g.source("x y", Pod), "'x y' is not a name in snake_case"),
+        (lambda g, s: s.index("by node", lambda pod: pod.node), "'by node' is not a name in snake_case"),
         (lambda g, s: g.source("melting", Melting), "melting: Melting is not frozen"),
         (lambda g, s: g.source("words", str), "words: rows are frozen msgspec.Structs, and <class 'str'> is none"),
         (lambda g, s: g.source("keyless", Keyless), "keyless: Keyless has no key; give key="),
