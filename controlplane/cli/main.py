@@ -6,6 +6,7 @@ Commands import what they run when they run it, so that ``--help`` does not wait
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,6 +24,22 @@ app = typer.Typer(
 )
 log_app = typer.Typer(help="Look into a log.", no_args_is_help=True)
 app.add_typer(log_app, name="log")
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(version("controlplane"))
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """A Gateway API control plane for Envoy that remembers everything."""
+
 
 Output = Annotated[Literal["json", "yaml"], typer.Option("--output", "-o", help="Form of the document.")]
 LogDir = Annotated[Path, typer.Argument(help="The folder of a log.", metavar="LOG_DIR")]

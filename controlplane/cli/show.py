@@ -48,7 +48,10 @@ def show_bootstrap(gateway: str, xds: str, node_id: str, locality: str, admin: s
 
 def show_replay(log_dir: Path, until: int | None, form: Format) -> None:
     """Print the state that a log gives."""
-    _print(render(snapshot(read_state(log_dir, until)), form))
+    state = read_state(log_dir, until)
+    if until is not None and state.seq != until:
+        sys.stderr.write(f"warning: no transaction ends at seq {until}; this is the state at seq {state.seq}\n")
+    _print(render(snapshot(state), form))
 
 
 def show_difference(log_dir: Path, first: int, second: int, form: Format) -> None:

@@ -203,6 +203,16 @@ def test_a_seq_before_the_log_is_an_error(recorded: tuple[Path, dict[int, dict[s
     assert "seq 0" in found.stderr
 
 
+def test_a_seq_that_ends_no_transaction_is_told(recorded: tuple[Path, dict[int, dict[str, Any]]]) -> None:
+    """The state before it is printed, and the seq that it has."""
+    path, documents = recorded
+    last = max(documents)
+    found = controlplane("replay", path, "--until", last + 100, "-o", "json")
+    assert json.loads(found.stdout)["seq"] == last
+    assert f"this is the state at seq {last}" in found.stderr
+    assert controlplane("replay", path, "--until", last, "-o", "json").stderr == ""
+
+
 def test_log_show_prints_every_event(recorded: tuple[Path, dict[int, dict[str, Any]]]) -> None:
     """One a line, with its seq, its source, its type, its object."""
     path, documents = recorded

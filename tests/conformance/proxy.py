@@ -83,6 +83,8 @@ class Answer:
     """When Envoy answers itself; 0 when the connection fails; None when the request is forwarded, some of it at least."""
     location: str = ""
     """Of a redirect."""
+    response: Mapping[str, str] = field(default_factory=dict)
+    """Headers that the route adds to an answer of Envoy's own."""
     shares: Mapping[str, Fraction] = field(default_factory=dict)
     """By ``namespace/service:port``, or by the status that this share gets, ``500``."""
     forwards: Mapping[str, Forward] = field(default_factory=dict)
@@ -204,12 +206,13 @@ class Proxy:
     def _act(self, route: Json, manager: Json, request: Request, answered: Mapping[str, str]) -> Answer:
         _known(route, {"name", "match", "route", "redirect", "directResponse"} | _MUTATIONS, "route")
         name = route.get("name", "")
+        added = _mutated({}, route.get("responseHeadersToAdd", ()), route.get("responseHeadersToRemove", ()))
         if "directResponse" in route:
             _known(route["directResponse"], {"status", "body"}, "direct response")
-            return Answer(status=route["directResponse"]["status"], rule=name)
+            return Answer(route["directResponse"]["status"], response=added, rule=name)
         if "redirect" in route:
             code = _REDIRECT_CODES[route["redirect"].get("responseCode", "MOVED_PERMANENTLY")]
-            return Answer(status=code, location=_location(route, request), rule=name)
+            return Answer(code, _location(route, request), added, rule=name)
         idle = route["route"].get("idleTimeout", manager.get("streamIdleTimeout", f"{_DEFAULT_IDLE_TIMEOUT_S}s"))
         return replace(self._forward(route, request, answered), rule=name, idle_timeout_s=_seconds(idle))
 

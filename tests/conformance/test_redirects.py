@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from .conftest import MakeSecret
-from .manifests import exact, filter_, gateway, http_route, https, listener, prefix, regex, rule, serve
+from .manifests import backend, exact, filter_, gateway, http_route, https, listener, named, prefix, regex, rule, serve
 from .test_rewrites import SLASHES
 
 
@@ -198,3 +198,18 @@ def test_the_conformance_suites_paths() -> None:
 
 def test_a_redirect_without_any_field_keeps_the_url() -> None:
     assert without_own_port(location({}, "http://example.com/x?y")) == "http://example.com/x?y"
+
+
+def test_headers_are_added_to_a_redirect_too() -> None:
+    """HTTPRouteRule.filters: all filters are compatible with each other but URLRewrite and RequestRedirect."""
+    filters = [filter_("RequestRedirect", hostname="example.org"), filter_("ResponseHeaderModifier", set=named(x="1"))]
+    answer = serve(http_route("a", rule(to=None, filters=filters))).ask()
+    assert (answer.status, answer.response) == (302, {"x": "1"})
+
+
+def test_a_mirror_beside_a_redirect_acts_or_is_told() -> None:
+    """HTTPRouteRule.filters: a combination that cannot be supported makes the rule invalid (IncompatibleFilters)."""
+    filters = [filter_("RequestRedirect", hostname="example.org"), filter_("RequestMirror", backendRef=backend("v2"))]
+    served = serve(http_route("a", rule(prefix("/both"), to=None, filters=filters), rule(prefix("/fine"))))
+    assert served.ask("/both").mirrors or served.parent("a").get("PartiallyInvalid") == ("True", "IncompatibleFilters")
+    assert served.to("/fine") == "v1"
