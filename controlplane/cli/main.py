@@ -175,6 +175,8 @@ def main() -> None:
     """The command ``controlplane``: errors of ours are one line, not a traceback."""
     try:
         app()
+    except KeyboardInterrupt:
+        sys.exit(130)
     except Exception as error:
         if not isinstance(error, known_errors()):
             raise

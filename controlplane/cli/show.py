@@ -8,7 +8,6 @@ from pathlib import Path
 
 import msgspec
 import orjson
-import yaml
 
 from controlplane.runtime.document import Format, compare, only_gateway, render, snapshot
 from controlplane.runtime.errors import ControlPlaneError
@@ -59,10 +58,7 @@ def show_difference(log_dir: Path, first: int, second: int, form: Format) -> Non
     before, after = snapshot(read_state(log_dir, first)), snapshot(read_state(log_dir, second))
     changes = {name: {"before": old, "after": new} for name, old, new in compare(before, after)}
     document = {"from": before["seq"], "to": after["seq"], "changes": changes}
-    if form == "yaml":
-        _print(yaml.dump(document, Dumper=yaml.CSafeDumper, sort_keys=True, allow_unicode=True, width=120))
-    else:
-        _print(orjson.dumps(document, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2).decode() + "\n")
+    _print(render(document, form))
 
 
 def show_log(log_dir: Path, start: int, until: int | None) -> None:

@@ -99,7 +99,7 @@ def find_owner(inodes: Collection[int]) -> Owner | None:
         try:
             if sockets_of(pid).isdisjoint(inodes):
                 continue
-            return Owner(pid, (_PROC / str(pid) / "comm").read_text().strip())
+            return Owner(pid, (_PROC / str(pid) / "comm").read_text(errors="replace").strip())
         except OSError:
             continue
     return None

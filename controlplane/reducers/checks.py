@@ -12,11 +12,14 @@ from typing import Final
 
 import re2
 
-from controlplane.model.http_route import HTTPHeaderFilter, HTTPRouteMatch
+from controlplane.model.http_route import HTTPHeaderFilter, HTTPPathModifier, HTTPRouteMatch
 
 _QUIET: Final = re2.Options()
 _QUIET.log_errors = False
 _REMOVABLE: Final = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
+
+
+_NOT_IN_A_LINE: Final = re.compile(r"[\0\r\n]")
 
 
 @lru_cache(maxsize=10_000)
@@ -31,8 +34,22 @@ def check_regular_expression(pattern: str) -> str | None:
     return None
 
 
+def check_path_modifier(modifier: HTTPPathModifier | None, path: str) -> Iterator[str]:
+    """Characters that no request line can have. Source: Envoy's validation of header values, seen with Envoy 1.40."""
+    if modifier is None:
+        return
+    for name, value in (
+        ("replaceFullPath", modifier.replace_full_path),
+        ("replacePrefixMatch", modifier.replace_prefix_match),
+    ):
+        if value is not None and _NOT_IN_A_LINE.search(value):
+            yield f"{path}.{name}: {value!r} holds a line's end or NUL; remove it"
+
+
 def check_match(match: HTTPRouteMatch, path: str) -> Iterator[str]:
-    """The regular expressions of a match."""
+    """The regular expressions of a match, and its method."""
+    if match.method == "CONNECT":
+        yield f"{path}.method: CONNECT has no path to match and is not supported; remove it"
     expressions = [(f"{path}.path.value", match.path.value)] if match.path.type == "RegularExpression" else []
     expressions += [
         (f"{path}.headers[{i}].value", header.value)

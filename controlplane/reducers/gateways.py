@@ -195,7 +195,7 @@ def declare_gateways(graph: Graph, base: Base, grants: Grants) -> Gateways:
             namespace = reference.namespace or gateway.gateway.metadata.namespace
             key = f"{namespace}/{reference.name}"
             if (reference.group, reference.kind) != ("", "Secret"):
-                text = f"tls.certificateRefs: {reference.group}/{reference.kind} {key} is not supported; use a Secret"
+                text = f"tls.certificateRefs: {reference.group or 'core'}/{reference.kind} {key} is not supported; use a Secret"
                 problem(Reason.INVALID_CERTIFICATE_REF, text)
                 continue
             if not grants.permit(
@@ -296,12 +296,16 @@ def port_owner(
 ) -> str:
     """The gateway that has an address and port: the oldest of those that ask, then the first by name; ``gateway`` if alone.
 
-    Gateways collide only in host mode, where all of them share this machine.
+    Gateways collide only in host mode, where all of them share this machine. One that is refused as a whole asks for nothing.
     """
     if current_settings(fetch, base).infra != "host":
         return gateway
     claim = fetch(port_claims, (address, port))
-    claimants = {listener.gateway for listener in claim.rows} if claim is not None else set()
+    claimants = {
+        listener.gateway
+        for listener in (claim.rows if claim is not None else ())
+        if not fetch(owned, listener.gateway, view=lambda o: o.problems)
+    }
 
     def age(key: str) -> tuple[bool, str, str]:
         created = fetch(owned, key, view=lambda o: o.gateway.metadata.creation_timestamp)

@@ -28,7 +28,7 @@ from controlplane.model.ir import Backend, BackendTarget, MirrorTarget, Resolved
 from controlplane.reducers.attachment import Attachments
 from controlplane.reducers.backends import Backends
 from controlplane.reducers.base import Base
-from controlplane.reducers.checks import check_headers, check_match, without_equivalents
+from controlplane.reducers.checks import check_headers, check_match, check_path_modifier, without_equivalents
 from controlplane.reducers.gateways import GATEWAY_GROUP
 from controlplane.reducers.grants import Grants
 
@@ -192,9 +192,11 @@ class _Resolver:
                 case "ResponseHeaderModifier":
                     changes = self._response_headers(item.response_header_modifier, where)
                     made = msgspec.structs.replace(made, response_headers=changes)
-                case "RequestRedirect":
+                case "RequestRedirect" if item.request_redirect is not None:
+                    self._refuse(check_path_modifier(item.request_redirect.path, f"{where}.requestRedirect.path"))
                     made = msgspec.structs.replace(made, redirect=item.request_redirect)
-                case "URLRewrite":
+                case "URLRewrite" if item.url_rewrite is not None:
+                    self._refuse(check_path_modifier(item.url_rewrite.path, f"{where}.urlRewrite.path"))
                     made = msgspec.structs.replace(made, rewrite=item.url_rewrite)
                 case "RequestMirror" if item.request_mirror is not None:
                     reference = item.request_mirror.backend_ref
@@ -203,6 +205,9 @@ class _Resolver:
                         mirrors.append(MirrorTarget(cluster, mirror_share(item.request_mirror)))
                 case _:
                     self._unsupported(item, where, "remove it")
+        if made.redirect is not None and any(item.type == "RequestMirror" for item in rule.filters):
+            text = f"{path}.filters: a request that is redirected cannot be mirrored; remove RequestMirror or RequestRedirect"
+            self.findings.invalidate(Reason.INCOMPATIBLE_FILTERS, text)
         targets = tuple(
             self.resolve_backend(reference, f"{path}.backendRefs[{i}]") for i, reference in enumerate(rule.backend_refs)
         )

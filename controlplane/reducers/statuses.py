@@ -147,7 +147,7 @@ def route_conditions(
     elif invalid:
         whole = combine(ConditionType.ACCEPTED, Reason.ACCEPTED, invalid)
         message = f"Dropped Rule(s): {whole.message}"
-        conditions.append(Condition(ConditionType.PARTIALLY_INVALID, True, Reason.UNSUPPORTED_VALUE, message))
+        conditions.append(Condition(ConditionType.PARTIALLY_INVALID, True, whole.reason, message))
     return [accepted, combine(ConditionType.RESOLVED_REFS, Reason.RESOLVED_REFS, unresolved), *conditions]
 
 
@@ -220,7 +220,8 @@ def declare_statuses(
             owner = port_owner(fetch, base, gateways.owned, gateways.port_claims, address, listener.port, owned.key)
             if owner != owned.key:
                 message = (
-                    f"{address}:{listener.port} belongs to Gateway {owner}, which is older; use another port or address"
+                    f"{address}:{listener.port} is taken by Gateway {owner}, which is older or, where "
+                    "no creation time tells, first by name; use another port or address"
                 )
                 found.append(Condition(ConditionType.ACCEPTED, False, Reason.PORT_UNAVAILABLE, message))
         return tuple(found)

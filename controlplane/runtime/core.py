@@ -39,6 +39,8 @@ class State:
         self.seq = 0
         self.time = ""
         """Of the last transaction."""
+        self.was_complete = False
+        """Whether everything was synced at some seq up to this one."""
 
     def apply(self, transaction: Transaction[AnyEvent]) -> Commit:
         """Fold one transaction, all at once."""
@@ -59,6 +61,7 @@ class State:
 
     def _advance(self, transaction: Transaction[AnyEvent]) -> None:
         self.seq, self.time = transaction.seq, transaction.time
+        self.was_complete = self.was_complete or self.translation.resources.synced
 
     def checkpoint(self) -> bytes:
         """The state as the log keeps it at the start of a segment."""
@@ -69,6 +72,7 @@ class State:
         restored = decode_checkpoint(self.graph, data)
         if restored is not None:
             self.seq = self.graph.restore(restored).seq
+            self.was_complete = self.translation.resources.synced
 
     def take(self, items: Iterable[Checkpoint | Transaction[AnyEvent]], listen: Subscriber | None = None) -> None:
         """Fold what a log holds."""

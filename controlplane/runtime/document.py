@@ -44,10 +44,17 @@ def version_of(gateways: Document, statuses: Document) -> str:
     return blake2b(content, digest_size=16).hexdigest()
 
 
+class _Dumper(yaml.CSafeDumper):
+    """Writes what stands twice twice: a person reads this."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
 def render(document: Document, form: Format) -> str:
     """The document as text, keys sorted, with a newline at the end."""
     if form == "yaml":
-        return yaml.dump(document, Dumper=yaml.CSafeDumper, sort_keys=True, allow_unicode=True, width=120)
+        return yaml.dump(document, Dumper=_Dumper, sort_keys=True, allow_unicode=True, width=120)
     return orjson.dumps(
         document, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
     ).decode()

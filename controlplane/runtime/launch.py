@@ -6,13 +6,30 @@ import gc
 import logging
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Any, TextIO
+from contextlib import suppress
+from typing import Any, TextIO, cast
 
 import anyio
 import structlog
 
 from controlplane.runtime.errors import known_errors
 from controlplane.runtime.options import RunOptions
+
+
+class _Output:
+    """A stream that may be gone: nobody who stops reading our words must be able to stop us."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):
+            return self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 def configure_logs(*, output: TextIO | None = None, level: int = logging.INFO) -> None:
@@ -29,7 +46,7 @@ def configure_logs(*, output: TextIO | None = None, level: int = logging.INFO) -
     structlog.configure(
         processors=processors if terminal else [*processors, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Output(stream))),
         cache_logger_on_first_use=True,
     )
 
@@ -45,12 +62,14 @@ def run_loop(main: Callable[..., Awaitable[None]], *arguments: object) -> None:
     try:
         anyio.run(main, *arguments, backend_options={"use_uvloop": _has_uvloop()})
     except BaseExceptionGroup as group:
+        if group.subgroup(KeyboardInterrupt) is not None:
+            sys.exit(130)
         messages, others = group.split(known_errors())
         if messages is not None and others is None:
             raise _first(messages) from group
         raise
     except KeyboardInterrupt:
-        pass
+        sys.exit(130)
 
 
 def _first(group: BaseExceptionGroup[Exception]) -> Exception:

@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 
 import msgspec
+import orjson
 
 from controlplane.krt import Commit
+from controlplane.model.conditions import ConditionType
+from controlplane.model.ir import ObjectStatus
 from controlplane.runtime.core import Core, State
 from controlplane.translate import TypeUrl
 
@@ -18,6 +21,7 @@ class Line(msgspec.Struct, frozen=True):
 
     kind: Literal["wrong", "mended", "served"]
     text: str
+    about: Literal["input", "listener", "proxy", ""] = ""
 
 
 def narrate(state: State, commit: Commit) -> Iterator[Line]:
@@ -37,11 +41,11 @@ def narrate(state: State, commit: Commit) -> Iterator[Line]:
             yield Line("wrong", f"{part.reason}; what it held before is served")
         elif lost is not None:
             yield Line("mended", f"{lost.key[1]} can be read again")
-    for lost_port, port in commit.delta(base.listener_failures).values():
-        if port is not None:
-            yield Line("wrong", f"Gateway {port.key[0]}: {port.reason}")
-        elif lost_port is not None:
-            yield Line("mended", f"Gateway {lost_port.key[0]}: port {lost_port.key[2]} is free")
+    for (name, listener), message in _not_programmed(state, commit):
+        if message:
+            yield Line("wrong", f"{name}: listener {listener}: {message}", "listener")
+        else:
+            yield Line("mended", f"{name}: listener {listener} is programmed", "listener")
     for _, rejection in commit.delta(base.proxy_rejections).values():
         if rejection is not None:
             yield Line(
@@ -53,6 +57,28 @@ def narrate(state: State, commit: Commit) -> Iterator[Line]:
     if changed:
         parts = [f"{changed[t]} {t.rpartition('.')[2]}" for t in TypeUrl if changed[t]]
         yield Line("served", f"seq {commit.seq}: changed {', '.join(parts)}")
+
+
+def _not_programmed(state: State, commit: Commit) -> Iterator[tuple[tuple[str, str], str]]:
+    """Listeners whose Programmed condition changed: by gateway and name, why it is False; empty where it is True again."""
+    for old, new in commit.delta(state.rows.statuses).values():
+        row = new or old
+        if row is None or not row.key.startswith("Gateway "):
+            continue
+        before, after = _programmed(old), _programmed(new)
+        for listener in sorted(after):
+            if before.get(listener, "") != after[listener]:
+                yield (row.key, listener), after[listener]
+
+
+def _programmed(status: ObjectStatus | None) -> dict[str, str]:
+    document = orjson.loads(status.document) if status is not None else {}
+    return {
+        listener["name"]: condition["message"] if condition["status"] == "False" else ""
+        for listener in document.get("listeners", ())
+        for condition in listener["conditions"]
+        if condition["type"] == ConditionType.PROGRAMMED
+    }
 
 
 def follow(core: Core, tell: Callable[[Line], None]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -44,8 +44,12 @@ def translate_paths(paths: Sequence[Path], infra: Infra = "none") -> OfflineTran
     for path in paths:
         if not path.exists():
             raise ControlPlaneError(f"{path}: no such file or folder")
-    events = read_manifests(paths).events
-    return fold_events(events, RunOptions(infra=infra))
+    manifests = read_manifests(paths)
+    folded = fold_events(manifests.events, RunOptions(infra=infra))
+    ignored = tuple(
+        f"{count} of kind {kind}: not read, since it is none of our kinds" for kind, count in manifests.ignored.items()
+    )
+    return replace(folded, warnings=(*folded.warnings, *ignored))
 
 
 def fold_events(events: Sequence[AnyEvent], options: RunOptions) -> OfflineTranslation:

@@ -79,6 +79,10 @@ class RunOptions:
             raise OptionError(f"--replay {self.replay}: no such folder; name the folder of a log")
         if self.until is not None and self.replay is None:
             raise OptionError("--until goes with --replay: say of which log")
+        if self.replay is not None and self.infra != "none":
+            raise OptionError(
+                "--infra host does not go with --replay: a replay runs nothing; start an Envoy of your own"
+            )
         if not self.xds.is_loopback and not self.insecure_xds:
             raise OptionError(
                 f"--xds {self.xds} is plaintext and reachable from other machines; use 127.0.0.1, or say --insecure-xds "

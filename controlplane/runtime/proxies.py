@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Iterator
 
 import anyio
-import structlog
 
 from controlplane.model.events import (
     AnyEvent,
@@ -19,7 +18,6 @@ from controlplane.runtime.core import Core
 from controlplane.xds import events as xds
 
 _LIMIT = 10_000
-_log = structlog.get_logger(__name__)
 
 
 def to_event(fact: xds.Event) -> AnyEvent:
@@ -67,6 +65,7 @@ class ProxyJournal:
         self._waiting: deque[AnyEvent] = deque()
         self._acknowledged: dict[str, ProxyAcknowledged] = {}
         self._some = anyio.Event()
+        self._taken = 0
         self.dropped = 0
 
     def put(self, fact: xds.Event) -> None:
@@ -83,28 +82,40 @@ class ProxyJournal:
         self._some.set()
 
     def _drop_one(self) -> None:
+        # What is being appended just now stays where it is.
         for index, event in enumerate(self._waiting):
-            if isinstance(event, ProxyRejected):
+            if index >= self._taken and isinstance(event, ProxyRejected):
                 del self._waiting[index]
                 self.dropped += 1
                 return
 
     async def run(self) -> None:
-        """Append until cancelled."""
+        """Append until cancelled.
+
+        Raises:
+            LogError: As ``flush``.
+        """
         while True:
-            await self._some.wait()
-            self._some = anyio.Event()
+            if not (self._waiting or self._acknowledged):
+                self._some = anyio.Event()
+                await self._some.wait()
             await self.flush()
 
     async def flush(self) -> None:
-        """Append what waits now."""
-        events = (*self._waiting, *(self._acknowledged[proxy] for proxy in sorted(self._acknowledged)))
-        self._waiting.clear()
-        self._acknowledged.clear()
-        for event in events:
-            if isinstance(event, ProxyRejected):
-                _log.error(
-                    "proxy_rejected", proxy=event.proxy, gateway=event.gateway, type=event.type_url.rpartition(".")[2],
-                    names=list(event.names), message=event.message,
-                )  # fmt: skip
-        await self._core.append("xds", events)
+        """Append what waits now.
+
+        Raises:
+            LogError: It cannot be appended; it waits on.
+        """
+        self._taken = waiting = len(self._waiting)
+        acknowledged = dict(sorted(self._acknowledged.items()))
+        try:
+            await self._core.append("xds", (*self._waiting, *acknowledged.values()))
+        finally:
+            self._taken = 0
+        # Only now: what the log did not take must not be forgotten, or the rows of proxies would be wrong for good.
+        for _ in range(waiting):
+            self._waiting.popleft()
+        for proxy, event in acknowledged.items():
+            if self._acknowledged.get(proxy) is event:
+                del self._acknowledged[proxy]

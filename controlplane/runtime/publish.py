@@ -16,7 +16,10 @@ _log = structlog.get_logger(__name__)
 class Publisher:
     """What follows from a commit: the views of the proxies, the gate, the infrastructure."""
 
-    def __init__(self, state: State, readiness: Readiness, views: Views, infra: HostInfra | None) -> None:
+    def __init__(
+        self, state: State, readiness: Readiness, views: Views, infra: HostInfra | None, *, recorded: bool
+    ) -> None:
+        self._recorded = recorded
         self._state = state
         self._readiness = readiness
         self._views = views
@@ -35,10 +38,10 @@ class Publisher:
             self._readiness.checks()
 
     def publish_all(self) -> None:
-        """What a restored state holds, which no commit says."""
+        """What a restored state holds, which no commit says. A recorded one is served as it was, whatever came of its sources."""
         resources = self._state.translation.resources
         self._views.apply(((*row.key, row) for row in resources.rows()), seq=self._state.seq)
-        if resources.synced:
+        if resources.synced or self._recorded:
             self._views.open()
 
     def _want(self, commit: Commit) -> None:

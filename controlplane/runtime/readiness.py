@@ -74,13 +74,12 @@ class Readiness:
         """Every check, in order of layers and names, with how long each stands so."""
         now = self._clock()
         found = []
+        known, self._since = self._since, {}
         for check in self._all():
             name = f"{check.layer}/{check.name}"
-            standing, since = self._since.get(name, (None, now))
-            if standing != check.standing:
-                since = now
-                self._since[name] = (check.standing, now)
-            found.append(msgspec.structs.replace(check, age_seconds=now - since))
+            standing, since = known.get(name, (None, now))
+            self._since[name] = (check.standing, since if standing == check.standing else now)
+            found.append(msgspec.structs.replace(check, age_seconds=now - self._since[name][1]))
         for layer in Layer:
             if layer not in self._reached and all(c.standing != Standing.FAILED for c in found if c.layer == layer):
                 self._reached[layer] = now - self._begun

@@ -23,13 +23,15 @@ import structlog
 from controlplane.infra import HostInfra
 from controlplane.log import Log, LogError, MemoryLog, MemorySecretStore, Secrets, SecretStore, SegmentedLog
 from controlplane.model.codec import EventCodec
-from controlplane.model.events import SCHEMA_VERSION, AnyEvent, ControlPlaneStarted
+from controlplane.model.events import SCHEMA_VERSION, AnyEvent, ControlPlaneStarted, ListenerFailed, ListenerRecovered
 from controlplane.model.objects import KINDS
 from controlplane.reducers import known_objects
 from controlplane.runtime.admin import AdminSources, LoopLag, serve_admin
-from controlplane.runtime.core import Core, State, replay
+from controlplane.runtime.core import Core, State
 from controlplane.runtime.errors import ControlPlaneError
 from controlplane.runtime.metrics import make_registry
+from controlplane.runtime.narration import Line, follow
+from controlplane.runtime.offline import read_state
 from controlplane.runtime.options import HostPort, RunOptions
 from controlplane.runtime.proxies import ProxyJournal, unbindable
 from controlplane.runtime.publish import Publisher
@@ -80,7 +82,12 @@ class ControlPlane:
 
 def _resolver(secrets: Secrets) -> Resolve:
     def key_of(digest: str) -> bytes | None:
-        return secrets.get(digest.removeprefix("sha256:"))
+        try:
+            return secrets.get(digest.removeprefix("sha256:"))
+        except LogError as error:
+            # One key that cannot be read is one certificate that is not served, and no stream's end.
+            _log.error("private_key_not_readable", error=str(error))
+            return None
 
     return lambda row: with_private_key(row.body, key_of)
 
@@ -89,7 +96,7 @@ def _open(options: RunOptions) -> tuple[State, Log[AnyEvent], Secrets]:
     """State, log and secrets to begin with."""
     codec = EventCodec()
     if options.replay is not None:
-        return replay(options.replay, options.until), MemoryLog(codec), SecretStore(options.replay, read_only=True)
+        return _recorded(options.replay, options.until), MemoryLog(codec), SecretStore(options.replay, read_only=True)
     state = State()
     if options.log_dir is None:
         return state, MemoryLog(codec), MemorySecretStore()
@@ -104,6 +111,21 @@ def _open(options: RunOptions) -> tuple[State, Log[AnyEvent], Secrets]:
     except BaseException:
         log.close()
         raise
+
+
+def _recorded(path: Path, until: int | None) -> State:
+    """The state of a log that is worth serving.
+
+    Raises:
+        ControlPlaneError: Up to there not everything had been read, so that nothing was served then either.
+    """
+    state = read_state(path, until)
+    if until is not None and state.seq != until:
+        _log.warning("no_transaction_ends_there", until=until, seq=state.seq)
+    if not state.was_complete:
+        text = f"{path}: at seq {state.seq} not everything had been read, so nothing was served; name a later seq"
+        raise ControlPlaneError(text)
+    return state
 
 
 def _files_source(folder: Path, secrets: Secrets) -> MakeSource:
@@ -161,8 +183,9 @@ async def running(options: RunOptions, more_sources: MoreSources = MappingProxyT
         readiness.fulfil("xds")
         infra = _infra(options, bound, core)
         facts.infra = infra
-        publisher = Publisher(state, readiness, views, infra)
+        publisher = Publisher(state, readiness, views, infra, recorded=options.replay is not None)
         core.subscribe(publisher.publish)
+        follow(core, _say)
         made: list[Source] = []
         shown = AdminSources(
             core=core,
@@ -195,6 +218,12 @@ async def running(options: RunOptions, more_sources: MoreSources = MappingProxyT
         readiness.stop()
 
 
+def _say(line: Line) -> None:
+    """What is wrong with a listener stands in a status that nobody may be looking at."""
+    if line.kind == "wrong" and line.about == "listener":
+        _log.error("listener_not_programmed", detail=line.text)
+
+
 class _Facts:
     """Where the xDS server's facts go: to the log, and to whoever runs the Envoys."""
 
@@ -203,6 +232,15 @@ class _Facts:
         self.infra: HostInfra | None = None
 
     def __call__(self, fact: Event) -> None:
+        if isinstance(fact, ProxyRejected):
+            _log.error(
+                "proxy_rejected",
+                proxy=fact.proxy,
+                gateway=fact.scope,
+                type=fact.type_url.rpartition(".")[2],
+                names=[name for name, _ in fact.resources],
+                message=fact.message,
+            )
         if self.journal is not None:
             self.journal.put(fact)
         if self.infra is not None and isinstance(fact, ProxyRejected):
@@ -223,12 +261,15 @@ async def _stop(server: XdsServer, readiness: Readiness, facts: _Facts) -> None:
 def _infra(options: RunOptions, xds: HostPort, core: Core) -> HostInfra | None:
     if options.infra == "none" or options.replay is not None:
         return None
-    report = core.appender("infra")
+
+    async def report(event: ListenerFailed | ListenerRecovered) -> None:
+        await _persist("infra", lambda: core.append("infra", [event]))
+
     return HostInfra(
         state_dir=options.state_dir / "envoys",
         xds_address=xds.host,
         xds_port=xds.port,
-        report=lambda event: report([event]),
+        report=report,
     )
 
 
@@ -243,19 +284,21 @@ async def _listen(server: XdsServer, address: HostPort) -> HostPort:
     return HostPort(address.host, port)
 
 
-async def _persist(name: str, run: Callable[[], Awaitable[None]]) -> None:
+async def _persist(name: str, run: Callable[[], Awaitable[object]]) -> None:
     """Run a task that appends; while the log cannot be written, try again, and go on serving what there is."""
     pause = _FIRST_PAUSE_SECONDS
     while True:
         begun = monotonic()
         try:
-            return await run()
+            await run()
         except LogError as error:
             if monotonic() - begun > _LONGEST_PAUSE_SECONDS:
                 pause = _FIRST_PAUSE_SECONDS
             _log.error("log_not_writable", source=name, error=str(error), again_in_seconds=pause)
             await anyio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        else:
+            return
 
 
 async def _beat(lag: LoopLag) -> None:

@@ -125,7 +125,7 @@ def _rejection(reference: ObjectReference, definitions: list[Claim]) -> ObjectRe
     if more := len(definitions) - len(places):
         places.append(f"at {more} more places")
     count = "twice" if len(definitions) == 2 else f"{len(definitions)} times"
-    served = next((f"; the one at {claim.origin} is served" for claim in definitions if claim.applied), "")
+    served = next((f"; the one at {claim.origin} counts" for claim in definitions if claim.applied), "")
     problem = f"defined {count}: {', '.join(places[:-1])} and {places[-1]}{served}"
     errors = (FieldProblem("", problem, "remove all but one"), *(error for event in rejected for error in event.errors))
     return ObjectRejected(reference, errors, rejected[0].origin if rejected else definitions[1].origin)

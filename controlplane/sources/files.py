@@ -179,7 +179,7 @@ class FilesSource:
             self._transactions += 1
             self._last_change = time.time()
         self._snapshot, self._state, self._inherited, self._synced = snapshot, state, inherited, synced
-        self._report(events)
+        self._report(events, snapshot)
 
     async def _settled_snapshot(self) -> Snapshot | None:
         """What the folder says now that it is still; None if it is what was said before."""
@@ -224,7 +224,7 @@ class FilesSource:
         for key in list(private_keys(snapshot.readings, applied)):
             await anyio.to_thread.run_sync(self._put_private_key, key)
 
-    def _report(self, events: Sequence[AnyEvent]) -> None:
+    def _report(self, events: Sequence[AnyEvent], snapshot: Snapshot) -> None:
         applied = deleted = 0
         for event in events:
             match event:
@@ -240,7 +240,13 @@ class FilesSource:
                 case SourceUnavailable():
                     self._log.warning("source unavailable", part=event.part, reason=event.reason)
         if events:
-            self._log.info("folder read", applied=applied, deleted=deleted, errors=self._state.errors)
+            self._log.info(
+                "folder read",
+                applied=applied,
+                deleted=deleted,
+                errors=self._state.errors,
+                **({"ignored": dict(snapshot.ignored)} if snapshot.ignored else {}),
+            )
 
 
 _in_thread: Final = partial(anyio.to_thread.run_sync, abandon_on_cancel=True)

@@ -27,6 +27,7 @@ from controlplane._proto.envoy.extensions.filters.http.router.v3 import Router
 from controlplane._proto.envoy.extensions.filters.listener.tls_inspector.v3 import TlsInspector
 from controlplane._proto.envoy.extensions.filters.network.http_connection_manager.v3 import (
     HttpConnectionManager,
+    HttpConnectionManagerServerHeaderTransformation,
     HttpConnectionManagerUpgradeConfig,
     HttpFilter,
     Rds,
@@ -60,6 +61,8 @@ def _manager(chain: ListenerChain) -> HttpConnectionManager:
         http_filters=[HttpFilter(name=_ROUTER, typed_config=Any.pack(Router()))],
         upgrade_configs=[HttpConnectionManagerUpgradeConfig(upgrade_type="websocket")],
         use_remote_address=True,
+        # The backend's own Server header, and what a route makes of it; Envoy would overwrite both.
+        server_header_transformation=HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,
         normalize_path=True,
         common_http_protocol_options=HttpProtocolOptions(idle_timeout=timedelta(hours=1)),
     )

@@ -59,6 +59,8 @@ _REDIRECT_CODE: Final = {
     308: RedirectActionRedirectResponseCode.PERMANENT_REDIRECT,
 }
 _WITHOUT_LIMIT: Final = timedelta(0)
+_STREAM_IDLE_MS: Final = 300_000
+"""Envoy's default of ``HttpConnectionManager.stream_idle_timeout``."""
 
 MISDIRECTED: Final = bytes(
     Route(
@@ -180,6 +182,11 @@ def _regex_literal(text: str) -> str:
     return re.sub(r"([\\.+*?()|\[\]{}^$])", r"\\\1", text)
 
 
+def _rooted(path: str) -> str:
+    """A path with the slash that a request line needs, which the API does not ask for."""
+    return path if path.startswith("/") else f"/{path}"
+
+
 class PathRewrite(msgspec.Struct):
     """How a path changes: at most one of the three."""
 
@@ -197,9 +204,9 @@ def translate_path(modifier: HTTPPathModifier | None, path: HTTPPathMatch) -> Pa
     if modifier is None:
         return PathRewrite()
     if modifier.type == "ReplaceFullPath":
-        return PathRewrite(full=modifier.replace_full_path or "/")
+        return PathRewrite(full=_rooted(modifier.replace_full_path or ""))
     matched = _prefix(path.value)
-    replacement = (modifier.replace_prefix_match or "").rstrip("/")
+    replacement = _rooted(modifier.replace_prefix_match or "").rstrip("/")
     if matched == "/":
         return PathRewrite(prefix=f"{replacement}/")
     if replacement:
@@ -286,6 +293,9 @@ def translate_action(rule: RouteRule, path: HTTPPathMatch) -> RouteAction | None
         timeout=timedelta(milliseconds=rule.timeout_ms) if rule.timeout_ms else _WITHOUT_LIMIT,
         request_mirror_policies=[_mirror(mirror) for mirror in rule.mirrors],
     )
+    if rule.timeout_ms is not None and not 0 < rule.timeout_ms <= _STREAM_IDLE_MS:
+        # A connection manager ends streams that are silent for five minutes, unless the route says otherwise.
+        action.idle_timeout = _WITHOUT_LIMIT
     only = targets[0]
     plain = only.request_headers is None and only.response_headers is None and not only.rewrite_hostname
     if len(targets) == 1 and plain:
@@ -313,10 +323,12 @@ def translate_rule(route: ResolvedRoute, rule: RouteRule, scheme: str, port: int
         out = Route(
             name=f"{route.key}/{rule.index}/{number}",
             match=translate_match(match),
-            response_headers_to_add=response.add,
-            response_headers_to_remove=response.remove,
         )
         clusters: set[str] = set()
+        if not rule.failure:
+            # What is wrong with a rule may be just these, and then they must not reach an Envoy.
+            out.response_headers_to_add = response.add
+            out.response_headers_to_remove = response.remove
         if rule.failure:
             text = f"invalid route configuration: HTTPRoute {route.key}\n"
             out.direct_response = DirectResponseAction(status=500, body=DataSource(inline_string=text))

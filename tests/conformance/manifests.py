@@ -13,7 +13,8 @@ from controlplane.runtime.document import snapshot
 from controlplane.runtime.offline import translate_paths
 from controlplane.runtime.options import Infra
 
-from .proxy import Answer, Proxy, Request
+from .messages import Answer, Request
+from .proxy import Proxy
 
 Manifest = dict[str, Any]
 
@@ -67,7 +68,7 @@ def http_route(
     return manifest("HTTPRoute", f"{GROUP}/v1", name, namespace, metadata=metadata, spec=spec)
 
 
-def rule(*matches: Manifest, to: str | Manifest | Iterable[Manifest] | None = "v1", **fields: Any) -> Manifest:
+def rule(*matches: Manifest, to: str | Manifest | Iterable[str | Manifest] | None = "v1", **fields: Any) -> Manifest:
     """A rule; ``to`` is a Service's name, a backendRef, several, or None for no backendRefs at all."""
     refs = [to] if isinstance(to, str | dict) else list(to or ())
     made: Manifest = {"matches": list(matches)} if matches else {}

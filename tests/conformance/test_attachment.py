@@ -20,7 +20,8 @@ from .manifests import (
     serve,
     service,
 )
-from .proxy import CLUSTER, Request
+from .messages import Request
+from .proxy import CLUSTER
 
 ACCEPTED = ("True", "Accepted")
 NOT_ALLOWED = ("False", "NotAllowedByListeners")
@@ -50,7 +51,7 @@ def test_an_accepted_route_says_so_of_its_parent() -> None:
 @pytest.mark.parametrize("source", [None, "Same"])
 def test_by_default_routes_of_the_gateways_namespace_alone_attach(source: str | None) -> None:
     """AllowedRoutes.namespaces: the default is Same."""
-    fields = {"routes": source} if source else {}
+    fields: dict[str, Any] = {"routes": source} if source else {}
     served = serve(gateway(listener(**fields)), foreign_route(), http_route("own", rule(prefix("/own"))))
     assert served.status("HTTPRoute", "r", "other")["parents"][0]["conditions"][0]["reason"] == "NotAllowedByListeners"
     assert served.parent("own")["Accepted"] == ACCEPTED

@@ -7,7 +7,8 @@ import pytest
 from controlplane.runtime.options import Infra
 
 from .manifests import GROUP, Manifest, gateway, gateway_class, http_route, listener, prefix, rule, serve
-from .proxy import LISTENER, Request
+from .messages import Request
+from .proxy import LISTENER
 
 ACCEPTED = ("True", "Accepted")
 PROGRAMMED = ("True", "Programmed")

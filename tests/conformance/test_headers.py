@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from .manifests import Manifest, backend, filter_, http_route, named, prefix, rule, serve
-from .proxy import LISTENER, Request
+from .messages import Request
+from .proxy import LISTENER
 
 SENT = {"X-Header-Set": "sent", "X-Header-Add": "sent", "X-Header-Remove": "sent", "X-Other": "sent"}
 CHANGE: Manifest = {

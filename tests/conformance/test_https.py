@@ -8,7 +8,8 @@ import pytest
 
 from .conftest import MakeSecret
 from .manifests import Manifest, gateway, http_route, https, listener, manifest, reference_grant, rule, serve
-from .proxy import LISTENER, SECRET, Request, certificates, filter_chain
+from .messages import Request
+from .proxy import LISTENER, SECRET, certificates, filter_chain
 
 ACCEPTED = ("True", "Accepted")
 RESOLVED = ("True", "ResolvedRefs")

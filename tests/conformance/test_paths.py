@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from .manifests import exact, http_route, prefix, regex, rule, serve
+from .manifests import Manifest, exact, http_route, prefix, regex, rule, serve
 
 
 @pytest.mark.parametrize(
@@ -75,17 +77,10 @@ def test_what_no_rule_matches_is_not_found() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "path"),
-    [
-        ("/a.b", "/a.b"),
-        ("/a(b)", "/a(b)"),
-        ("/a%20b", "/a%20b"),
-        ("/a+b*", "/a+b*"),
-        ("/$&'()*+,;=:@!~", "/$&'()*+,;=:@!~"),
-    ],
+    ("value", "other"),
+    [("/a.b", "/axb"), ("/a(b)", "/ab"), ("/a+b*", "/aab"), ("/a%20b", "/a b"), ("/$&'()*+,;=:@!~", "/")],
 )
 @pytest.mark.parametrize("kind", [prefix, exact])
-def test_a_path_is_literal(kind, value: str, path: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_path_is_literal(kind: Callable[[str], Manifest], value: str, other: str) -> None:
     served = serve(http_route("a", rule(kind(value))))
-    assert served.to(path) == "v1"
-    assert served.to(path.replace(".", "x").replace("+", "").replace("*", "").replace("$", "") + "x") == "404"
+    assert (served.to(value), served.to(other)) == ("v1", "404")

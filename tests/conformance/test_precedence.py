@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import permutations
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ LADDER = [
 ]
 """From the first to the last, by HTTPRouteRule.matches: exact, longest prefix, method, headers, query parameters."""
 
-REQUEST = {"path": "/a/b?q=1&r=1", "headers": {"x": "1", "y": "1"}}
+REQUEST: dict[str, Any] = {"path": "/a/b?q=1&r=1", "headers": {"x": "1", "y": "1"}}
 """Matches every rung."""
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from . import oracle
 from .manifests import Manifest, Served, filter_, gateway, http_route, listener, named, serve
-from .proxy import Request
+from .messages import Request
 
 LONG = os.environ.get("CONTROLPLANE_LONG") == "1"
 

@@ -22,7 +22,7 @@ from controlplane.runtime.options import HostPort, RunOptions
 from controlplane.runtime.serve import ControlPlane, running
 from tests.conftest import PATIENCE_S, POLL_S, EnvoyProcess, free_port
 
-from .client import Answer, Request, ask
+from .client import NOTHING, Answer, Request, ask
 
 LOOPBACK = "127.0.0.1"
 COMMAND = Path(sysconfig.get_path("scripts"), "controlplane")
@@ -30,15 +30,23 @@ COMMAND = Path(sysconfig.get_path("scripts"), "controlplane")
 T = TypeVar("T")
 
 
-async def until(what: str, look: Callable[[], Awaitable[T]], patience_s: float = PATIENCE_S) -> T:
+async def until(
+    what: str, look: Callable[[], Awaitable[T]], patience_s: float = PATIENCE_S, last: Callable[[], object] = str
+) -> T:
     """What ``look`` gives once that is true in a boolean context; it is asked again and again.
+
+    Args:
+        what: What is to come true, for the message.
+        look: Looks whether it has.
+        patience_s: For how long it may not.
+        last: What was seen last, for the message.
 
     Raises:
         AssertionError: It did not happen in time; the message says what.
     """
     deadline = monotonic() + patience_s
     while not (found := await look()):
-        assert monotonic() < deadline, f"in {patience_s:g} s it did not come true that {what}"
+        assert monotonic() < deadline, f"in {patience_s:g} s it did not come true that {what}; {last()}"
         await asyncio.sleep(POLL_S)
     return found
 
@@ -47,16 +55,14 @@ async def until_answer(
     port: int, request: Request, status: int = 200, backend: str = "", patience_s: float = PATIENCE_S, **arguments: Any
 ) -> Answer:
     """The first answer with this status, of this backend if one is named."""
-    last: list[Answer] = []
+    answer = NOTHING
 
     async def look() -> Answer | None:
-        last[:] = [await ask(port, request, **arguments)]
-        return last[0] if last[0].status == status and backend in ("", last[0].backend) else None
+        nonlocal answer
+        answer = await ask(port, request, **arguments)
+        return answer if answer.status == status and backend in ("", answer.backend) else None
 
-    try:
-        return await until(f"{request} is answered with {status} {backend}", look, patience_s)
-    except AssertionError as error:
-        raise AssertionError(f"{error}; the last answer was {last}") from None
+    return await until(f"{request} is answered with {status} {backend}", look, patience_s, lambda: answer)
 
 
 class Admin:

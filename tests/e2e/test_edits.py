@@ -21,7 +21,7 @@ from controlplane.krt import Commit
 from controlplane.log import read_log
 from controlplane.model.codec import EventCodec
 from controlplane.runtime.core import State
-from controlplane.runtime.document import snapshot
+from controlplane.runtime.document import compare, snapshot
 from controlplane.runtime.offline import read_state
 from tests.conftest import POLL_S, free_port
 
@@ -30,7 +30,7 @@ from .client import Connection, Traffic
 from .editor import Editor
 from .folder import Folder
 from .plane import Admin, Command, envoy_at, until, until_answer
-from .world import BACKENDS, PROBES, STABLE, Outcome, Probe, World, outcome_of
+from .world import BACKENDS, PROBES, ROUTES, STABLE, Outcome, Probe, World, outcome_of, random_route
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio]
 
@@ -38,7 +38,10 @@ EDITS = 200
 FOLLOW_S = 10.0
 REPEATS = 4
 """So many answers are looked at where several are right."""
+LOOKS = 2
+"""A listing that may have begun before a save, and the first that has not."""
 ASKERS = 4
+ANSWER_S = 2.0
 
 
 @pytest.mark.timeout(900)
@@ -54,7 +57,8 @@ async def test_everything_follows_every_edit(folder: Folder, tmp_path: Path) -> 
         backends = await stack.enter_async_context(serving_all("stable", *BACKENDS))
         ports = {name: backend.port for name, backend in backends.items()}
         ports |= {"first": free_port(), "second": free_port()}
-        editor = Editor(World(ports), folder, Random(seed))
+        random = Random(seed)
+        editor = Editor(World(ports, {f"r{number}": random_route(random) for number in range(ROUTES)}), folder, random)
         command = await stack.enter_async_context(Command(tmp_path / "home", "--files", str(folder.path)))
         await stack.enter_async_context(envoy_at(command.xds, tmp_path / "envoy"))
         await until_answer(ports["first"], STABLE)
@@ -66,6 +70,7 @@ async def test_everything_follows_every_edit(folder: Folder, tmp_path: Path) -> 
             before = {probe: editor.world.expect(probe) for probe in PROBES}
             saved = monotonic()
             what = editor.edit()
+            looks = await count_looks(command.admin)
             kinds[what.partition(":")[0]] += 1
             try:
                 changed = [probe for probe in PROBES if editor.world.expect(probe) != before[probe]]
@@ -74,8 +79,10 @@ async def test_everything_follows_every_edit(folder: Folder, tmp_path: Path) -> 
                     follow_seconds.append(monotonic() - saved)
                 document = await until_documents_agree(command.admin, editor)
                 await asker.until_right(editor.world, PROBES)
+                # What changes nothing, as a new name does, must have been seen before the next edit, too.
+                await until("the folder was looked at", lambda: has_looked(command.admin, looks + LOOKS))
             except BaseException as error:
-                error.add_note(f"CONTROLPLANE_SEED={seed}, edit {number}: {what}; broken: {editor.broken}")
+                error.add_note(f"CONTROLPLANE_SEED={seed}, edit {number}: {what}\n{editor.world}\nbroken: {editor.broken}")
                 raise
             versions[document["seq"]] = document["version"]
         await stable.answers.grow(10)
@@ -93,23 +100,40 @@ async def until_documents_agree(admin: Admin, editor: Editor) -> dict[str, Any]:
     broken = editor.broken
     wrong = {broken.key} if broken is not None and broken.key else set()
 
-    def without_wrong(statuses: dict[str, Any]) -> dict[str, Any]:
-        return {key: status for key, status in statuses.items() if key not in wrong}
+    def essence(document: dict[str, Any]) -> dict[str, Any]:
+        statuses = {key: status for key, status in document["statuses"].items() if key not in wrong}
+        return {"gateways": document["gateways"], "statuses": statuses}
+
+    errors, found = 0.0, expected
 
     async def look() -> dict[str, Any] | None:
-        found = await admin.snapshot()
-        served = found["gateways"] == expected["gateways"]
-        said = without_wrong(found["statuses"]) == without_wrong(expected["statuses"])
+        nonlocal errors, found
         errors = await admin.metric("controlplane_source_errors", source="files")
-        return found if served and said and errors == (broken is not None) else None
+        found = await admin.snapshot()
+        return found if errors == (broken is not None) and essence(found) == essence(expected) else None
 
-    document = await until("the snapshot is the folder's translation", look, FOLLOW_S)
+    def difference() -> str:
+        named = [name for name, _, _ in compare(essence(expected), essence(found))]
+        return f"errors: {errors:g}, different: {named}"
+
+    document = await until("the snapshot is the folder's translation", look, FOLLOW_S, difference)
     assert not wrong or any(
         condition["type"] == "controlplane.dev/InputValid" and condition["status"] == "False"
         for condition in conditions_of(document["statuses"][broken.key])
     )
     assert wrong or document["version"] == expected["version"]
     return document
+
+
+async def count_looks(admin: Admin) -> int:
+    """How often the folder has been listed."""
+    looks: int = (await admin.json("/debug/sources"))["files"]["looks"]
+    return looks
+
+
+async def has_looked(admin: Admin, looks: int) -> bool:
+    """Whether the folder has been listed so often."""
+    return await count_looks(admin) >= looks
 
 
 def conditions_of(status: dict[str, Any]) -> list[dict[str, Any]]:
@@ -144,9 +168,17 @@ class Asker:
     async def _until_right(
         self, connection: Connection, probe: Probe, expected: frozenset[Outcome], deadline: float
     ) -> None:
-        while (outcome := outcome_of(await connection.ask(probe.request))) not in expected:
+        while (outcome := await self._ask(connection, probe)) not in expected:
             assert monotonic() < deadline, f"{probe} gives {outcome}, not one of {sorted(expected)}"
             await asyncio.sleep(POLL_S)
+
+    async def _ask(self, connection: Connection, probe: Probe) -> Outcome | None:
+        """None for no answer yet: before Envoy has followed, a backend may be asked that does not answer, without end."""
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                return outcome_of(await connection.ask(probe.request))
+        except TimeoutError:
+            return None
 
 
 def assert_log_gives(log_dir: Path, versions: dict[int, str]) -> None:

@@ -36,12 +36,13 @@ HOSTNAMES: Final = (
     ("*.example.org", "a.example.com"), ("a.example.com", "d.example.org"), (),
 )  # fmt: skip
 PATHS: Final = (
-    ("PathPrefix", "/"), ("PathPrefix", "/one"), ("PathPrefix", "/one/two"), ("PathPrefix", "/deep"), ("Exact", "/one"),
+    ("PathPrefix", "/"), ("PathPrefix", "/"), ("PathPrefix", "/one"), ("PathPrefix", "/one/two"), ("PathPrefix", "/deep"), ("Exact", "/one"),
     ("Exact", "/two/x"), ("RegularExpression", "/[a-z]+"), ("RegularExpression", "/one.*"),
 )  # fmt: skip
 MAIN_HOSTNAMES: Final = (None, "*.example.com")
 NARROW_HOSTNAMES: Final = ("", "a.example.com", "*.b.example.com", "*.example.org")
 """Empty: there is no such listener."""
+ROUTES, FEW_ROUTES = 8, 5
 _RANK: Final = {"Exact": 0, "RegularExpression": 1, "PathPrefix": 2}
 
 Outcome = tuple[int, str, str, str]
@@ -128,7 +129,7 @@ class Rule:
         if self.rewrite is not None:
             path = {"type": "ReplacePrefixMatch", "replacePrefixMatch": self.rewrite}
             filters.append(filter_("URLRewrite", path=path))
-        if self.mirror:
+        if self.mirror and not self.redirect:
             filters.append(filter_("RequestMirror", backendRef=reference(self.mirror)))
         fields: dict[str, Any] = {"filters": filters} if filters else {}
         if self.times_out:
@@ -240,7 +241,7 @@ class World:
             (self._precedence(own, match, route, name, position), one, route, match)
             for name, route in self.routes.items()
             if route.section in ("", chosen) and (route.namespace == "demo" or chosen != "narrow")
-            if (own := _own_hostname(route, host)) is not None
+            if (own := _common_hostname(route, listeners[chosen], host)) is not None
             for position, one in enumerate(route.rules)
             for match in one.matches
             if match.selects(probe.request)
@@ -297,14 +298,14 @@ class World:
             self._add_route, self._remove_route, self._change_service, self._change_endpoints, self._change_listeners,
             self._change_grant,
         ]  # fmt: skip
-        if not self.routes:
+        if len(self.routes) < FEW_ROUTES:
             return self._add_route(random)
         if random.random() < 0.55:
             return self._change_route(random)
         return random.choice(changes)(random)
 
     def _add_route(self, random: Random) -> str:
-        name = f"r{random.randrange(8)}"
+        name = f"r{random.randrange(ROUTES)}"
         self.routes[name] = random_route(random)
         return f"add {name}"
 
@@ -338,7 +339,8 @@ class World:
         return f"{fields} of {name}"
 
     def _change_service(self, random: Random) -> str:
-        name = random.choice(SERVICES)
+        absent = sorted(set(SERVICES) - self.services)
+        name = random.choice(absent or SERVICES)
         self.services ^= {name}
         return f"{'add' if name in self.services else 'remove'} Service {name}"
 
@@ -347,7 +349,7 @@ class World:
         if name in self.endpoints and random.random() < 0.15:
             del self.endpoints[name]
         else:
-            self.endpoints[name] = tuple(sorted(random.sample(BACKENDS, random.choice((0, 1, 1, 2, 3)))))
+            self.endpoints[name] = tuple(sorted(random.sample(BACKENDS, random.choice((0, 1, 1, 1, 2, 3)))))
         return f"endpoints of {name}"
 
     def _change_listeners(self, random: Random) -> str:
@@ -372,18 +374,21 @@ def _specificity(hostname: str | None) -> tuple[int, int]:
     return (0 if (hostname or "*").startswith("*") else length, length)
 
 
-def _own_hostname(route: Route, host: str) -> str | None:
-    """The route's hostname that is closest to a name: empty for a route without any, None if none is."""
-    if not route.hostnames:
-        return ""
-    return max((own for own in route.hostnames if covers(own, host)), key=_specificity, default=None)
+def _common_hostname(route: Route, listener_hostname: str | None, host: str) -> str | None:
+    """Of the hostnames that a route and a listener have in common the closest to a name; empty for any, None if none fits."""
+    if listener_hostname is None:
+        common = list(route.hostnames) or [""]
+    else:
+        pairs = [(own, listener_hostname) for own in route.hostnames or [listener_hostname]]
+        common = [own for own, other in pairs if covers(other, own)] + [other for own, other in pairs if covers(own, other)]
+    return max((one for one in common if covers(one or None, host)), key=_specificity, default=None)
 
 
 def random_rule(random: Random, matches: tuple[Match, ...] = ()) -> Rule:
     """A rule."""
     if not matches:
         matches = tuple(
-            Match(*random.choice(PATHS), env=random.choice(("", "", "blue")), method=random.choice(("", "", "", "GET", "POST")))
+            Match(*random.choice(PATHS), env=random.choice(("", "", "", "blue")), method=random.choice(("", "", "", "", "GET", "POST")))
             for _ in range(random.choice((1, 1, 2)))
         )
     matches = tuple(dict.fromkeys(matches))

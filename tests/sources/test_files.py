@@ -356,7 +356,7 @@ class TestErrors:
             (rejected,) = await log.next()
             assert said([rejected]) == ["rejected Namespace a at c.yaml:1"]
             assert [str(error) for error in rejected.errors] == [
-                "defined twice: at b.yaml:6 and at c.yaml:1; the one at b.yaml:6 is served; remove all but one"
+                "defined twice: at b.yaml:6 and at c.yaml:1; the one at b.yaml:6 counts; remove all but one"
             ]
             assert source.statistics().errors == 1
             (folder / "c.yaml").unlink()

@@ -205,7 +205,7 @@ class TestMessages:
         make.save(folder / "a.yaml", make.namespace("a"))
         assert read_manifests([folder]).errors == (
             "b.yaml:6: Namespace a: defined 3 times: at a.yaml:1, at b.yaml:6 and at b.yaml:11; "
-            "the one at a.yaml:1 is served; remove all but one",
+            "the one at a.yaml:1 counts; remove all but one",
         )
 
     def test_places_are_bounded(self, folder, make):
