@@ -107,10 +107,14 @@ class StateDirectory:
         """Hold it. The lock ends with the process, however that ends.
 
         Raises:
-            InfraError: Another control plane holds it.
+            InfraError: Another control plane holds it, or it cannot be written to.
         """
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            text = f"{self.path} cannot be written to: {error.strerror}; make it writable, or name another --state-dir"
+            raise InfraError(text) from error
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -15,7 +15,7 @@ import anyio.lowlevel
 import structlog
 
 from controlplane.krt import Commit, Graph
-from controlplane.log import Checkpoint, FromSegment, Log, Transaction, read_log
+from controlplane.log import Checkpoint, FromSegment, Log, LogError, Transaction, read_log
 from controlplane.model.codec import EventCodec
 from controlplane.model.events import SCHEMA_VERSION, AnyEvent
 from controlplane.reducers import Fold, declare_state
@@ -109,6 +109,8 @@ class Core:
     def __init__(self, log: Log[AnyEvent], state: State) -> None:
         self.log = log
         self.state = state
+        self.refusal = ""
+        """Why the last append failed; empty where it did not."""
         self._turn = anyio.Lock()
         self._subscribers: list[Subscriber] = []
 
@@ -128,7 +130,12 @@ class Core:
         if not events:
             return self.state.seq
         async with self._turn:
-            transaction = self.log.append(events, source=source)
+            try:
+                transaction = self.log.append(events, source=source)
+            except LogError as error:
+                self.refusal = str(error)
+                raise
+            self.refusal = ""
             # A transaction that is in the log must be folded: a cancelled caller waits for that.
             with anyio.CancelScope(shield=True):
                 commit = await self.state.apply_in_steps(transaction)

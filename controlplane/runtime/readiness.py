@@ -12,9 +12,7 @@ from time import monotonic
 
 import msgspec
 
-from controlplane.log import Log
-from controlplane.model.events import AnyEvent
-from controlplane.runtime.core import State
+from controlplane.runtime.core import Core
 
 
 class Layer(StrEnum):
@@ -47,9 +45,9 @@ class Check(msgspec.Struct, frozen=True):
 class Readiness:
     """All checks of one process."""
 
-    def __init__(self, state: State, log: Log[AnyEvent], clock: Callable[[], float] = monotonic) -> None:
-        self._state = state
-        self._log = log
+    def __init__(self, core: Core, clock: Callable[[], float] = monotonic) -> None:
+        self._core = core
+        self._state = core.state
         self._clock = clock
         self._begun = clock()
         self._process: dict[str, str] = {}
@@ -100,8 +98,8 @@ class Readiness:
         for name in sorted(self._process):
             reason = self._process[name]
             yield Check(Layer.PROCESS, name, Standing.FAILED if reason else Standing.OK, reason)
-        refusal = self._log.statistics().failure
-        yield Check(Layer.PROCESS, "log", Standing.FAILED if refusal else Standing.OK, refusal or "")
+        refusal = self._core.log.statistics().failure or self._core.refusal
+        yield Check(Layer.PROCESS, "log", Standing.FAILED if refusal else Standing.OK, refusal)
         base = self._state.rows.base
         for row in base.source_kinds.rows():
             kind, source = row.key

@@ -38,7 +38,7 @@ from controlplane.runtime.publish import Publisher
 from controlplane.runtime.readiness import Readiness
 from controlplane.sources import FilesSource
 from controlplane.translate import with_private_key
-from controlplane.xds import Event, ProxyRejected, Resolve, Views, XdsServer
+from controlplane.xds import Event, ProxyConnected, ProxyRejected, Resolve, Views, XdsServer
 
 _SHUTDOWN_SECONDS = 4.0
 _FIRST_PAUSE_SECONDS = 0.5
@@ -167,11 +167,11 @@ async def running(options: RunOptions, more_sources: MoreSources = MappingProxyT
         state, log, secrets = _open(options)
         stack.callback(log.close)
         core = Core(log, state)
-        readiness = Readiness(state, log)
+        readiness = Readiness(core)
         journal = ProxyJournal(core)
         views = Views(_resolver(secrets))
         lag = LoopLag()
-        facts = _Facts(journal if options.replay is None else None)
+        facts = _Facts(state, journal if options.replay is None else None)
         server = XdsServer(views, on_event=facts)
         group = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(group.cancel_scope.cancel)
@@ -227,11 +227,16 @@ def _say(line: Line) -> None:
 class _Facts:
     """Where the xDS server's facts go: to the log, and to whoever runs the Envoys."""
 
-    def __init__(self, journal: ProxyJournal | None) -> None:
+    def __init__(self, state: State, journal: ProxyJournal | None) -> None:
+        self._state = state
         self.journal = journal
         self.infra: HostInfra | None = None
 
     def __call__(self, fact: Event) -> None:
+        owned = self._state.rows.gateways.owned
+        if isinstance(fact, ProxyConnected) and owned.synced and owned.get(fact.scope) is None:
+            known = ", ".join(row.key for row in owned.rows()) or "none"
+            _log.warning("proxy_of_unknown_gateway", proxy=fact.proxy, gateway=fact.scope, gateways=known)
         if isinstance(fact, ProxyRejected):
             _log.error(
                 "proxy_rejected",

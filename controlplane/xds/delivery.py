@@ -126,10 +126,6 @@ class Delivery:
         self.asked = True
         self.resumed = bool(claims)
         claims = claims if trust else {}
-        for lane in self.lanes:
-            for response in lane.outstanding.values():
-                self.lanes.stop_waiting(response)  # the proxy may have dropped what came before it asked
-            self.lanes.wake(lane.key)
         update = self.interest.first(subscribe, unsubscribe)
         if self.interest.wildcard:
             self._compare_all(claims)
@@ -205,8 +201,14 @@ class Delivery:
         self.lanes.wake(key)
 
     def changed(self, before: Mapping[str, Entry | None]) -> None:
-        """The table has changed in these names. Cost: O(names)."""
+        """The table has changed in these names. Cost: O(names).
+
+        What leaves the table takes its rejection with it: if it comes back, whoever removed it wants it tried again (a listener
+        whose port has become free).
+        """
         for name, entry in before.items():
+            if self.table.get(name) is None:
+                self.rejections.pop(name, None)
             if name not in self.held:
                 if not self.tracks(name):
                     continue
@@ -269,10 +271,9 @@ class Delivery:
         return None
 
     def _draft_lane(self, lane: Lane, phase: Phase) -> Draft | None:
-        blocked = lane.is_blocked
         if phase is Phase.REMOVALS:
-            names = set() if blocked else {name for name in lane.pending if self.desired(name) is None}
-            return self._fill(lane, names, removals=True)
+            return self._fill(lane, (name for name in lane.pending if self.desired(name) is None), removals=True)
+        blocked = lane.is_blocked
         names = set() if blocked and self.rule.answers_wait else set(lane.owed)
         if phase is Phase.ANSWERS or blocked:
             return self._fill(lane, names, removals=False)
@@ -311,7 +312,7 @@ class Delivery:
         """The draft goes out under this nonce."""
         items: Items = {entry.name: entry.version for entry in draft.additions}
         items.update(dict.fromkeys(draft.removals))
-        blocking = self.asked and not draft.lane.stalled
+        blocking = self.asked and not draft.lane.stalled  # a proxy may drop what comes before it asked
         self.lanes.send(draft.lane, Outstanding(nonce, items, now, blocking))
         self.counters["responses"] += 1
         self.counters["resources"] += len(draft.additions)

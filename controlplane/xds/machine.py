@@ -202,6 +202,9 @@ class Machine:
         self._deadlines.append((now + self._limits.acknowledge_seconds, delivery, nonce))
         if delivery is self._routes:
             self._virtual_hosts.routes_sent(versions, nonce)
+            if not delivery.lanes.is_waiting(nonce):
+                # Answers are overdue in this lane: this one will not be waited for either, and has no deadline.
+                self._virtual_hosts.routes_taken(versions, nonce)
         elif delivery is self._clusters:
             self._follow_clusters(draft.additions)
         return Response(delivery.rule.url, nonce, versions, tuple(sorted(removed)), parts)

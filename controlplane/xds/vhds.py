@@ -101,7 +101,6 @@ class VirtualHosts(Delivery):
         self._recalled.discard(route_configuration)
         lane = self.lanes.get(route_configuration)
         names |= lane.pending | lane.suspects.keys() | lane.owed
-        names.update(*(response.items for response in lane.outstanding.values()))
         lane.owed.clear()
         lane.pending.clear()
         lane.suspects.clear()

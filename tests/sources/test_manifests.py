@@ -219,7 +219,7 @@ class TestMessages:
         manifests = read_manifests([folder])
         assert [applied.origin for applied in manifests.objects] == ["b.yaml:1"]
         assert manifests.errors == (
-            "a.yaml:11: HTTPRoute default/r: defined twice: at a.yaml:1 and at b.yaml:1; the one at b.yaml:1 is served; "
+            "a.yaml:11: HTTPRoute default/r: defined twice: at a.yaml:1 and at b.yaml:1; the one at b.yaml:1 counts; "
             "remove all but one",
             'a.yaml:11: HTTPRoute default/r: spec.rules[0].backendRefs[0].port: "many" is text, '
             "where a whole number belongs; use a whole number from 1 to 65535",

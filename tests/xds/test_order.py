@@ -220,6 +220,11 @@ def test_an_overdue_answer_stops_holding_back(world, client, said):
     assert said([third]) == [("CDS", {"b": "2"}, ())]
     client.ack(first, second, third)  # a late answer is an answer
     assert client.machine.is_settled
+    world.put(CLUSTER, b="3")  # and from then on answers are waited for again
+    [fourth] = client.responses()
+    world.put(CLUSTER, b="4")
+    assert client.responses() == []
+    assert said(client.ack(fourth)) == [("CDS", {"b": "4"}, ())]
 
 
 def test_an_overdue_answer_does_not_hold_back_removals_for_good(world, client, said):

@@ -160,6 +160,16 @@ def test_trap8_a_stream_without_a_cluster_request_is_sent_changed_clusters_all_t
     assert said(client.responses()) == [("CDS", {}, ("b",))]
 
 
+def test_trap8_once_clusters_are_asked_for_by_name_others_are_not_sent(world, client, said):
+    world.commit({CLUSTER: {"a": "1", "b": "1"}, LOAD_ASSIGNMENT: {"a": "1", "b": "1"}})
+    client.settle(client.ask(LOAD_ASSIGNMENT, "a"))
+    world.put(CLUSTER, b="2")
+    assert [response.type_url for response in client.responses()] == [CLUSTER, LOAD_ASSIGNMENT]
+    client.settle(client.ask(CLUSTER, "a"))
+    world.put(CLUSTER, b="3")
+    assert client.responses() == []
+
+
 def test_trap8_the_first_cluster_request_may_carry_a_nonce_and_versions(world, client, said):
     world.commit({CLUSTER: {"a": "1", "b": "1"}, LOAD_ASSIGNMENT: {"a": "1", "b": "1"}})
     client.settle(client.ask(LOAD_ASSIGNMENT, "a", "b"))

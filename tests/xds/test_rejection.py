@@ -93,7 +93,8 @@ def test_trap5_an_offer_without_an_answer_is_not_repeated(world, client, said):
     world.put(CLUSTER, a="1", b="bad", c="1")
     client.nack(*client.ask(CLUSTER))
     world.put(CLUSTER, a="2")
-    client.settle(client.responses()[:1])
+    [offered] = client.ack(*client.responses())
+    assert said([offered]) == [("CDS", {"b": "bad", "c": "1"}, ())]
     client.now = 100.0
     assert client.responses() == []
     world.put(CLUSTER, d="1")
@@ -179,3 +180,14 @@ def test_the_ledger_tells_what_is_held_and_what_is_under_way(world, client):
     counted = client.machine.statistics(versions=False)[LOAD_ASSIGNMENT]
     assert counted["subscribed"] == 3
     assert "names" not in counted
+
+
+def test_what_was_removed_and_comes_back_is_offered_again(world, client, said):
+    """A listener that could not bind leaves the table, and comes back when its port is free, maybe before Envoy heard of it."""
+    world.commit({CLUSTER: {"c": "1"}, LISTENER: {"l": "1"}})
+    client.ask(CLUSTER)
+    [offered] = client.ask(LISTENER)
+    assert client.nack(offered, "l: cannot bind") == []
+    world.put(LISTENER, l=None)
+    world.put(LISTENER, l="1")
+    assert said(client.responses()) == [("LDS", {"l": "1"}, ())]

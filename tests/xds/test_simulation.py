@@ -362,6 +362,23 @@ class Simulation(RuleBasedStateMachine):
     def proxy_hears(self) -> None:
         self.envoy.take(self.to_envoy.popleft())
 
+    @rule(
+        steps=st.lists(st.sampled_from(["proxy_speaks", "server_hears", "server_speaks", "proxy_hears"]), max_size=25),
+        breaks=st.booleans(),
+    )
+    def exchange(self, steps: list[str], breaks: bool) -> None:  # noqa: FBT001
+        """A conversation in any interleaving, perhaps cut off in its midst."""
+        for step in steps:
+            if step == "server_hears" and not self.to_server:
+                self.proxy_speaks()
+            if step == "proxy_hears" and not self.to_envoy:
+                self._server_speaks()
+            waits_for = {"server_hears": self.to_server, "proxy_hears": self.to_envoy}
+            if waits_for.get(step, True):
+                getattr(self, step)()
+        if breaks:
+            self._connect()
+
     @rule(rounds=st.integers(1, 8))
     def talk(self, rounds: int) -> None:
         for _ in range(rounds):

@@ -109,6 +109,14 @@ def test_v13_subscribed_again_all_virtual_hosts_are_sent_again(tables, running, 
     assert said(running.ack(routes)) == [("VHDS", {"rc/x": "1", "rc/y": "1"}, ())]
 
 
+def test_v13_only_the_answer_to_the_newest_subscription_counts(tables, client, said):
+    [first] = client.ask(RDS, "rc")
+    [second] = client.ask(RDS, "rc")
+    client.ask(VHDS)
+    assert client.ack(first) == []
+    assert said(client.ack(second)) == [("VHDS", {"rc/x": "1", "rc/y": "1"}, ())]
+
+
 def test_trap3_unsubscribed_the_virtual_hosts_are_removed(tables, running, said):
     assert said(running.settle(running.ask(RDS, unsubscribe=["rc"]))) == [("VHDS", {}, ("rc/x", "rc/y"))]
     assert running.machine.is_settled
@@ -250,3 +258,12 @@ def test_a_change_between_the_claims_of_both_types_is_not_lost(tables, client, s
     client.ask(RDS, "rc", versions={"rc": "1"})
     tables.put(VHDS, **{"rc/x": "2"})
     assert said(client.ask(VHDS, versions={"rc/x": "1", "rc/y": "1"})) == [("VHDS", {"rc/x": "2"}, ())]
+
+
+def test_virtual_hosts_come_also_when_nobody_answers_for_route_configurations_any_more(tables, client, said):
+    """An overdue RDS answer stalls that lane; later RouteConfigurations are then counted as taken in order."""
+    client.ask(VHDS)
+    assert said(client.ask(RDS, "other")) == [("RDS", {"other": "1"}, ())]
+    client.now += 60
+    assert said(client.responses()) == [("VHDS", {"other/z": "1"}, ())]
+    assert said(client.ask(RDS, "rc")) == [("RDS", {"rc": "1"}, ()), ("VHDS", {"rc/x": "1", "rc/y": "1"}, ())]
