@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
 import anyio
 
@@ -62,10 +61,13 @@ class ProxyJournal:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._waiting: deque[AnyEvent] = deque()
+        self._turn = anyio.Lock()
+        self._number = 0
+        self._waiting: dict[int, AnyEvent] = {}
+        """By a number that grows: in the order in which they came."""
+        self._appending: Set[int] = frozenset()
         self._acknowledged: dict[str, ProxyAcknowledged] = {}
         self._some = anyio.Event()
-        self._taken = 0
         self.dropped = 0
 
     def put(self, fact: xds.Event) -> None:
@@ -74,18 +76,30 @@ class ProxyJournal:
         if isinstance(event, ProxyAcknowledged):
             self._acknowledged[event.proxy] = event
         else:
+            self._waiting[self._number] = event
+            self._number += 1
             if isinstance(event, ProxyDisconnected):
                 self._acknowledged.pop(event.proxy, None)
-            self._waiting.append(event)
+                self._forget(event.proxy)
             if len(self._waiting) > _LIMIT:
                 self._drop_one()
         self._some.set()
 
+    def _forget(self, proxy: str) -> None:
+        """A proxy that came and went while nothing could be appended was never here, as far as the log goes."""
+        came = [
+            number
+            for number, event in self._waiting.items()
+            if isinstance(event, ProxyConnected) and event.proxy == proxy and number not in self._appending
+        ]
+        if came:
+            for number in [n for n, e in self._waiting.items() if n >= came[0] and getattr(e, "proxy", "") == proxy]:
+                del self._waiting[number]
+
     def _drop_one(self) -> None:
-        # What is being appended just now stays where it is.
-        for index, event in enumerate(self._waiting):
-            if index >= self._taken and isinstance(event, ProxyRejected):
-                del self._waiting[index]
+        for number, event in self._waiting.items():
+            if number not in self._appending and isinstance(event, ProxyRejected):
+                del self._waiting[number]
                 self.dropped += 1
                 return
 
@@ -107,15 +121,17 @@ class ProxyJournal:
         Raises:
             LogError: It cannot be appended; it waits on.
         """
-        self._taken = waiting = len(self._waiting)
-        acknowledged = dict(sorted(self._acknowledged.items()))
-        try:
-            await self._core.append("xds", (*self._waiting, *acknowledged.values()))
-        finally:
-            self._taken = 0
-        # Only now: what the log did not take must not be forgotten, or the rows of proxies would be wrong for good.
-        for _ in range(waiting):
-            self._waiting.popleft()
-        for proxy, event in acknowledged.items():
-            if self._acknowledged.get(proxy) is event:
-                del self._acknowledged[proxy]
+        async with self._turn:
+            facts = dict(self._waiting)
+            acknowledged = dict(sorted(self._acknowledged.items()))
+            self._appending = facts.keys()
+            try:
+                await self._core.append("xds", (*facts.values(), *acknowledged.values()))
+            finally:
+                self._appending = frozenset()
+            # Only now: what the log did not take must not be forgotten, or the rows of proxies would be wrong for good.
+            for number in facts:
+                del self._waiting[number]
+            for proxy, event in acknowledged.items():
+                if self._acknowledged.get(proxy) is event:
+                    del self._acknowledged[proxy]

@@ -366,7 +366,7 @@ class Simulation(RuleBasedStateMachine):
         steps=st.lists(st.sampled_from(["proxy_speaks", "server_hears", "server_speaks", "proxy_hears"]), max_size=25),
         breaks=st.booleans(),
     )
-    def exchange(self, steps: list[str], breaks: bool) -> None:  # noqa: FBT001
+    def exchange(self, steps: list[str], breaks: bool) -> None:
         """A conversation in any interleaving, perhaps cut off in its midst."""
         for step in steps:
             if step == "server_hears" and not self.to_server:
