@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Collection, Iterator
 
 import anyio
 
@@ -65,7 +65,7 @@ class ProxyJournal:
         self._number = 0
         self._waiting: dict[int, AnyEvent] = {}
         """By a number that grows: in the order in which they came."""
-        self._appending: Set[int] = frozenset()
+        self._appending: Collection[int] = frozenset()
         self._acknowledged: dict[str, ProxyAcknowledged] = {}
         self._some = anyio.Event()
         self.dropped = 0
