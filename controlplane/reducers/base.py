@@ -82,14 +82,22 @@ class Proxy(msgspec.Struct, frozen=True):
     """Everything that it was sent for the log up to this seq is acknowledged."""
 
 
-class ProxyRejection(msgspec.Struct, frozen=True):
+class Rejection(msgspec.Struct, frozen=True):
     """The last rejection of a type by a proxy."""
 
-    key: tuple[str, str]
-    """Proxy, type URL."""
-    gateway: str
+    type_url: str
     names: tuple[str, ...]
     message: str
+
+
+class ProxyRejections(msgspec.Struct, frozen=True):
+    """What a connected proxy has rejected."""
+
+    key: str
+    """The proxy."""
+    gateway: str
+    rejections: tuple[Rejection, ...]
+    """The last one of each type, sorted by type."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +110,7 @@ class Base:
     source_parts: Source[SourcePart]
     listener_failures: Source[ListenerFailure]
     proxies: Source[Proxy]
-    proxy_rejections: Source[ProxyRejection]
+    proxy_rejections: Source[ProxyRejections]
     gateway_classes: Source[GatewayClass]
     gateways: Source[Gateway]
     http_routes: Source[HTTPRoute]
@@ -139,7 +147,7 @@ def declare_base(graph: Graph) -> Base:
         source_parts=graph.source("source_parts", SourcePart),
         listener_failures=graph.source("listener_failures", ListenerFailure),
         proxies=graph.source("proxies", Proxy),
-        proxy_rejections=graph.source("proxy_rejections", ProxyRejection),
+        proxy_rejections=graph.source("proxy_rejections", ProxyRejections),
         gateway_classes=graph.source("gateway_classes", GatewayClass),
         gateways=graph.source("gateways", Gateway),
         http_routes=graph.source("http_routes", HTTPRoute),
@@ -204,12 +212,14 @@ class Fold:
                 if known is not None:
                     tx.put(base.proxies, msgspec.structs.replace(known, acknowledged=acknowledged))
             case ProxyRejected(proxy, gateway, type_url, names, message):
-                tx.put(base.proxy_rejections, ProxyRejection((proxy, type_url), gateway, names, message))
+                known_rejections = tx.get(base.proxy_rejections, proxy)
+                others = known_rejections.rejections if known_rejections is not None else ()
+                kept = [r for r in others if r.type_url != type_url]
+                latest = sorted([*kept, Rejection(type_url, names, message)], key=lambda r: r.type_url)
+                tx.put(base.proxy_rejections, ProxyRejections(proxy, gateway, tuple(latest)))
             case ProxyDisconnected(proxy):
                 tx.delete(base.proxies, proxy)
-                for rejection in tx.rows(base.proxy_rejections):
-                    if rejection.key[0] == proxy:
-                        tx.delete(base.proxy_rejections, rejection.key)
+                tx.delete(base.proxy_rejections, proxy)
             case _:
                 assert_never(event)
 

@@ -94,8 +94,8 @@ class ControlPlaneCollector(Collector):
         base = self._core.state.rows.base
         connected = GaugeMetricFamily("controlplane_proxies", "Proxies with a stream open.", labels=["gateway"])
         counts: dict[str, int] = {}
-        for row in base.proxies.rows():
-            counts[row.gateway] = counts.get(row.gateway, 0) + 1
+        for proxy in base.proxies.rows():
+            counts[proxy.gateway] = counts.get(proxy.gateway, 0) + 1
         for gateway, count in sorted(counts.items()):
             connected.add_metric([gateway], count)
         yield connected
@@ -103,9 +103,10 @@ class ControlPlaneCollector(Collector):
             "controlplane_proxies_rejecting", "Connected proxies that rejected a response of a type.", labels=["type"]
         )
         by_type: dict[str, int] = {}
-        for rejection in base.proxy_rejections.rows():
-            name = rejection.key[1].rpartition(".")[2]
-            by_type[name] = by_type.get(name, 0) + 1
+        for row in base.proxy_rejections.rows():
+            for rejection in row.rejections:
+                name = rejection.type_url.rpartition(".")[2]
+                by_type[name] = by_type.get(name, 0) + 1
         for name, count in sorted(by_type.items()):
             rejected.add_metric([name], count)
         yield rejected

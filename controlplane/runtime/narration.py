@@ -46,11 +46,12 @@ def narrate(state: State, commit: Commit) -> Iterator[Line]:
             yield Line("wrong", f"{name}: listener {listener}: {message}", "listener")
         else:
             yield Line("mended", f"{name}: listener {listener} is programmed", "listener")
-    for _, rejection in commit.delta(base.proxy_rejections).values():
-        if rejection is not None:
-            yield Line(
-                "wrong", f"an Envoy of {rejection.gateway} rejected {', '.join(rejection.names)}: {rejection.message}"
-            )
+    for earlier, later in commit.delta(base.proxy_rejections).values():
+        known = earlier.rejections if earlier is not None else ()
+        for rejection in later.rejections if later is not None else ():
+            if later is not None and rejection not in known:
+                what = ", ".join(rejection.names)
+                yield Line("wrong", f"an Envoy of {later.gateway} rejected {what}: {rejection.message}", "proxy")
     changed = Counter(
         TypeUrl(str(key[1])) for key in commit.delta(state.translation.resources) if isinstance(key, tuple)
     )

@@ -126,7 +126,7 @@ class Delivery:
         self.asked = True
         self.resumed = bool(claims)
         claims = claims if trust else {}
-        update = self.interest.first(subscribe, unsubscribe)
+        update = self.interest.first(self.shared(subscribe), unsubscribe)
         if self.interest.wildcard:
             self._compare_all(claims)
         elif self.rule.unasked:
@@ -158,7 +158,7 @@ class Delivery:
 
     def update(self, subscribe: tuple[str, ...], unsubscribe: tuple[str, ...]) -> Update:
         """A further request of the type."""
-        update = self.interest.update(subscribe, unsubscribe)
+        update = self.interest.update(self.shared(subscribe), unsubscribe)
         if update.lost_all:
             self._forget_unwanted()
         for name in update.dropped:
@@ -170,6 +170,10 @@ class Delivery:
         if update.gained_all:
             self._reply_to_wildcard()
         return update
+
+    def shared(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """The same names as the table's own strings: thousands of them, in every stream, for as long as it lasts."""
+        return tuple(name if (entry := self.table.get(name)) is None else entry.name for name in names)
 
     def _forget_unwanted(self) -> None:
         names = set(self.held)

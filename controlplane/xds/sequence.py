@@ -9,9 +9,10 @@ acknowledgement of its load assignment, and gives removals a grace, is to stand 
 from collections.abc import Mapping
 
 from controlplane.xds.delivery import Delivery, Draft, Phase
-from controlplane.xds.types import PUSH_ORDER, REMOVAL_ORDER
+from controlplane.xds.types import EDS, PUSH_ORDER, REMOVAL_ORDER, SDS
 
 _SERVED = tuple(rule.url for rule in PUSH_ORDER)
+_NAME_NOTHING = frozenset({EDS.url, SDS.url})
 
 
 def next_draft(deliveries: Mapping[str, Delivery], clusters: Delivery) -> tuple[Delivery, Draft] | None:
@@ -35,8 +36,9 @@ def next_draft(deliveries: Mapping[str, Delivery], clusters: Delivery) -> tuple[
 
 
 def removals_may_go(deliveries: Mapping[str, Delivery]) -> bool:
-    """Whether the proxy has acknowledged everything that was sent to it, so that nothing it uses is taken away.
+    """Whether the proxy has acknowledged everything that could name what is to go, so that nothing it uses is taken away.
 
-    Overdue answers are not waited for: a cluster that never ends warming would otherwise keep all others for good.
+    Load assignments and secrets name nothing, and endpoints may change all the time. Overdue answers are not waited for: a
+    cluster that never ends warming would otherwise keep all others for good.
     """
-    return not any(delivery.lanes.waiting for delivery in deliveries.values())
+    return not any(delivery.lanes.waiting for url, delivery in deliveries.items() if url not in _NAME_NOTHING)

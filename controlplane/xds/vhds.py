@@ -153,7 +153,7 @@ class VirtualHosts(Delivery):
         """The first VHDS request. It names no RouteConfiguration, and its claims may be of some that are gone (trap 3)."""
         self.asked = True
         self.resumed = bool(claims)
-        update = self.interest.first(subscribe, unsubscribe)
+        update = self.interest.first(self.shared(subscribe), unsubscribe)
         self._claims = {}
         for name, version in claims.items():
             self._claims.setdefault(route_configuration_of(name), {})[name] = version

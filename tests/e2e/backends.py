@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import h2.config
 import h2.connection
@@ -133,6 +132,3 @@ async def serving_h2c(name: str) -> AsyncIterator[int]:
     async with server:
         port: int = server.sockets[0].getsockname()[1]
         yield port
-
-
-Document = dict[str, Any]

@@ -11,6 +11,7 @@ import json
 import ssl
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -106,10 +107,8 @@ class Connection:
             self._streams = None
             # At once, also where the other side does not answer a TLS goodbye.
             writer.transport.abort()
-            try:
+            with suppress(OSError):
                 await writer.wait_closed()
-            except OSError:
-                pass
 
     @property
     def certificate(self) -> bytes:

@@ -182,7 +182,11 @@ class Editor:
 
     def _write(self, name: str, text: str) -> str:
         # What must not fail for a moment is saved with care: a computer this busy may stand still in the middle of a save.
-        style = "replaced" if self._place.get("stable") == name else self._random.choice(("written", "in parts", "replaced"))
+        style = (
+            "replaced"
+            if self._place.get("stable") == name
+            else self._random.choice(("written", "in parts", "replaced"))
+        )
         match style:
             case "written":
                 self._folder.write_text(name, text)

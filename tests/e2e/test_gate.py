@@ -17,7 +17,7 @@ from tests.conftest import EnvoyProcess, free_port
 
 from .backends import Backend, serving_all
 from .client import NOTHING, Request, Traffic, ask
-from .folder import Folder, backend_service, endpoints, flat
+from .folder import Folder, backend_service, flat
 from .plane import LOOPBACK, Admin, envoy_for, is_settled, planning, until, until_answer
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio]
@@ -117,14 +117,6 @@ async def test_a_source_that_is_held_back_holds_everything_back(folder: Folder, 
             await until_answer(port, FROM_FILES, backend="files")
             assert (await admin.get("/readyz")).status == 200
             assert await envoy.get("/ready") == "LIVE\n"
-
-
-async def files_are_read(admin: Admin) -> bool:
-    return "[+] sources/files/Service ok" in await admin.text("/readyz?verbose")
-
-
-async def has_passed(admin: Admin, seq: int) -> bool:
-    return bool((await admin.snapshot())["seq"] > seq)
 
 
 async def test_a_source_that_is_lost_takes_nothing_with_it(folder: Folder, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ async def test_copies_follow_the_mirrors_endpoints(folder: Folder, tmp_path: Pat
             await until_answer(port, ASKED, backend="main")
             async with Traffic(port, ASKED) as traffic:
                 await backends[names[0]].requests.grow(1, FOLLOW_S)
-                for number, (old, new) in enumerate(zip(names, names[1:], strict=False)):
+                for number, (old, new) in enumerate(pairwise(names)):
                     before, after = backends[old].requests, backends[new].requests
                     if number % 2:  # another slice takes the place of the old one, as when a Service's pods are all new
                         here, ports = [{"addresses": ["127.0.0.1"]}], [{"port": backends[new].port}]

@@ -45,34 +45,6 @@ NARROW_HOSTNAMES: Final = ("", "a.example.com", "*.b.example.com", "*.example.or
 ROUTES, FEW_ROUTES = 8, 5
 _RANK: Final = {"Exact": 0, "RegularExpression": 1, "PathPrefix": 2}
 
-Outcome = tuple[int, str, str, str]
-"""Status, backend, the mark in the answer, and the path that the backend saw or the Location."""
-
-
-@dataclass(frozen=True)
-class Probe:
-    """A request, and the listener port that it goes to."""
-
-    port: str
-    """``first`` or ``second``."""
-    request: Request
-
-
-def _probes() -> Iterator[Probe]:
-    hosts = ("a.example.com", "b.example.com", "x.b.example.com", "c.example.com", "d.example.org")
-    for host in hosts:
-        for path in ("/", "/one", "/one/two?q=1", "/onetwo", "/two/x"):
-            yield Probe("first", Request(host, path))
-        yield Probe("first", Request(host, "/one", headers=(("x-env", "blue"),)))
-        yield Probe("first", Request(host, "/deep/er", method="POST"))
-    for host in hosts[:2]:
-        yield Probe("first", Request(host, f"/one{SLOW}"))
-        yield Probe("second", Request(host, "/one"))
-
-
-PROBES: Final = tuple(_probes())
-
-
 @dataclass(frozen=True)
 class Match:
     """What a rule selects."""
@@ -88,19 +60,6 @@ class Match:
         if self.env:
             made["headers"] = [{"name": "X-Env", "value": self.env}]
         return made | ({"method": self.method} if self.method else {})
-
-    def selects(self, request: Request) -> bool:
-        """Whether a request has all of it."""
-        path = request.path.partition("?")[0]
-        if self.method not in ("", request.method) or (self.env and ("x-env", self.env) not in request.headers):
-            return False
-        match self.type:
-            case "Exact":
-                return path == self.value
-            case "RegularExpression":
-                return re.fullmatch(self.value, path) is not None
-            case _:
-                return self.value == "/" or path == self.value or path.startswith(f"{self.value}/")
 
 
 @dataclass(frozen=True)
@@ -154,20 +113,15 @@ class Route:
         parent = {"name": "web", "namespace": "demo"} | ({"sectionName": self.section} if self.section else {})
         metadata = {"creationTimestamp": self.created} if self.created else {}
         rules = (one.document() for one in self.rules)
-        return http_route(name, *rules, hostnames=self.hostnames, parents=[parent], namespace=self.namespace, **metadata)
+        return http_route(
+            name, *rules, hostnames=self.hostnames, parents=[parent], namespace=self.namespace, **metadata
+        )
 
 
 def reference(service: str, **fields: Any) -> Manifest:
     """A reference to a Service of any namespace."""
     namespace, _, name = service.partition("/")
     return backend(name, namespace=namespace, **fields)
-
-
-def covers(pattern: str | None, hostname: str) -> bool:
-    """Whether a hostname with or without a wildcard is this name's."""
-    if pattern is None or pattern == hostname:
-        return True
-    return pattern.startswith("*.") and hostname.endswith(pattern[1:])
 
 
 @dataclass
@@ -178,7 +132,9 @@ class World:
     """Of the backends and of the listeners ``first`` and ``second``."""
     routes: dict[str, Route] = field(default_factory=dict)
     services: set[str] = field(default_factory=lambda: set(SERVICES))
-    endpoints: dict[str, tuple[str, ...]] = field(default_factory=lambda: dict(zip(SERVICES, zip(BACKENDS), strict=False)))
+    endpoints: dict[str, tuple[str, ...]] = field(
+        default_factory=lambda: dict(zip(SERVICES, zip(BACKENDS), strict=False))
+    )
     main: str | None = None
     """Hostname of the listener ``main``."""
     narrow: str = ""
@@ -222,68 +178,6 @@ class World:
         if self.has_second:
             listeners.append(listener("second", self.ports["second"], routes="All"))
         return gateway(*listeners)
-
-    # Answers.
-
-    def expect(self, probe: Probe) -> frozenset[Outcome] | None:
-        """What a probe may be answered with; None for no answer at all, which nobody waits for."""
-        listeners = {"main": self.main, "narrow": self.narrow} if self.narrow else {"main": self.main}
-        if probe.port == "second":
-            if not self.has_second:
-                return frozenset({(0, "", "", "")})
-            listeners = {"second": None}
-        host = probe.request.host
-        serving = [name for name, hostname in listeners.items() if covers(hostname, host)]
-        if not serving:
-            return frozenset({(404, "", "", "")})
-        chosen = max(serving, key=lambda name: _specificity(listeners[name]))
-        candidates = [
-            (self._precedence(own, match, route, name, position), one, route, match)
-            for name, route in self.routes.items()
-            if route.section in ("", chosen) and (route.namespace == "demo" or chosen != "narrow")
-            if (own := _common_hostname(route, listeners[chosen], host)) is not None
-            for position, one in enumerate(route.rules)
-            for match in one.matches
-            if match.selects(probe.request)
-        ]
-        if not candidates:
-            return frozenset({(404, "", "", "")})
-        _, chosen_rule, route, match = min(candidates, key=lambda candidate: candidate[0])
-        return self._outcomes(chosen_rule, route, match, probe)
-
-    def _precedence(self, own: str, match: Match, route: Route, name: str, position: int) -> tuple[Any, ...]:
-        """Source: HTTPRouteSpec.Hostnames, HTTPRouteRule.Matches. Regular expressions stand where we say that they do."""
-        return (
-            *(-length for length in _specificity(own)), _RANK[match.type], -len(match.value), not match.method, not match.env,
-            not route.created, route.created, route.namespace, name, position,
-        )  # fmt: skip
-
-    def _outcomes(self, one: Rule, route: Route, match: Match, probe: Probe) -> frozenset[Outcome] | None:
-        path = probe.request.path
-        if one.redirect:
-            location = f"http://moved.example.org:{self.ports[probe.port]}{path}"
-            return frozenset({(302, "", one.mark, location)})
-        is_slow = path.endswith(SLOW)
-        if one.rewrite is not None:
-            path = one.rewrite + (path[len(match.value) :] if match.value != "/" else path)
-        found: set[Outcome] = set()
-        for service, weight in one.targets:
-            if not weight:
-                continue
-            namespace = service.partition("/")[0]
-            is_permitted = namespace == route.namespace or (namespace == "other" and self.is_granted)
-            names = self.endpoints.get(service, ())
-            if service not in self.services or not is_permitted:
-                found.add((500, "", "", ""))
-            elif not names:
-                found.add((503, "", "", ""))
-            elif not is_slow:
-                found |= {(200, name, one.mark, path) for name in names}
-            elif one.times_out:
-                found.add((504, "", "", ""))
-            else:
-                return None
-        return frozenset(found or {(500, "", "", "")})
 
     # Changes.
 
@@ -334,7 +228,9 @@ class World:
                 rules[position] = replace(new, targets=rules[position].targets or new.targets)
             case _:
                 new = random_rule(random)
-                rules[position] = replace(rules[position], matches=new.matches, rewrite=new.rewrite, redirect=new.redirect)
+                rules[position] = replace(
+                    rules[position], matches=new.matches, rewrite=new.rewrite, redirect=new.redirect
+                )
         self.routes[name] = replace(route, rules=tuple(rules))
         return f"{fields} of {name}"
 
@@ -368,31 +264,21 @@ class World:
         return f"{'add' if self.is_granted else 'remove'} the grant"
 
 
-def _specificity(hostname: str | None) -> tuple[int, int]:
-    """More characters without a wildcard, then more characters."""
-    length = len(hostname or "")
-    return (0 if (hostname or "*").startswith("*") else length, length)
-
-
-def _common_hostname(route: Route, listener_hostname: str | None, host: str) -> str | None:
-    """Of the hostnames that a route and a listener have in common the closest to a name; empty for any, None if none fits."""
-    if listener_hostname is None:
-        common = list(route.hostnames) or [""]
-    else:
-        pairs = [(own, listener_hostname) for own in route.hostnames or [listener_hostname]]
-        common = [own for own, other in pairs if covers(other, own)] + [other for own, other in pairs if covers(own, other)]
-    return max((one for one in common if covers(one or None, host)), key=_specificity, default=None)
-
-
 def random_rule(random: Random, matches: tuple[Match, ...] = ()) -> Rule:
     """A rule."""
     if not matches:
         matches = tuple(
-            Match(*random.choice(PATHS), env=random.choice(("", "", "", "blue")), method=random.choice(("", "", "", "", "GET", "POST")))
+            Match(
+                *random.choice(PATHS),
+                env=random.choice(("", "", "", "blue")),
+                method=random.choice(("", "", "", "", "GET", "POST")),
+            )
             for _ in range(random.choice((1, 1, 2)))
         )
     matches = tuple(dict.fromkeys(matches))
-    targets = tuple((service, random.choice((0, 1, 1, 3))) for service in random.sample(SERVICES, random.choice((1, 1, 2))))
+    targets = tuple(
+        (service, random.choice((0, 1, 1, 3))) for service in random.sample(SERVICES, random.choice((1, 1, 2)))
+    )
     redirects = random.random() < 0.1
     may_rewrite = len(matches) == 1 and matches[0].type == "PathPrefix" and not redirects
     return Rule(
@@ -415,12 +301,3 @@ def random_route(random: Random) -> Route:
         rules=tuple(random_rule(random) for _ in range(random.choice((1, 2, 3)))),
         created=random.choice(("", "2020-01-01T00:00:00Z", "2024-06-01T00:00:00Z")),
     )
-
-
-def outcome_of(answer: Answer) -> Outcome:
-    """What a client can tell of an answer, in the oracle's form. Marks and bodies of errors are left open."""
-    if answer.status == 200:
-        return 200, answer.backend, answer.header("x-mark") or "", str(answer.seen["path"])
-    if answer.status == 302:
-        return 302, "", answer.header("x-mark") or "", answer.header("location") or ""
-    return answer.status, "", "", ""

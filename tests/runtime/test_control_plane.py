@@ -23,6 +23,7 @@ from controlplane.runtime.errors import ControlPlaneError
 from controlplane.runtime.offline import log_records, translate_paths
 from controlplane.runtime.options import HostPort, RunOptions
 from controlplane.runtime.serve import ControlPlane, running
+from controlplane.xds import Locality, ProxyConnected, ProxyRejected
 from tests.reducers.manifests import working_set
 
 PATIENCE_S = 20.0
@@ -265,3 +266,48 @@ def _messages(error: BaseException) -> str:
     if isinstance(error, BaseExceptionGroup):
         return "; ".join(map(_messages, error.exceptions))
     return str(error)
+
+
+@pytest.mark.asyncio
+async def test_a_recorded_log_is_served_as_it_was_and_left_as_it_is(folder: Path) -> None:
+    """All resources of that moment, the gate open, not an octet changed; a moment before everything was read is refused."""
+    path = folder.parent / "log"
+    async with running(options(folder)) as plane:
+        await synced(plane)
+        live = plane.views.statistics()
+        version = snapshot(plane.core.state)["version"]
+    content = {file: file.read_bytes() for file in path.iterdir() if file.is_file()}
+    recorded = RunOptions(replay=path, xds=ANY_PORT, admin=ANY_PORT)
+    async with running(recorded) as plane, pages_of(plane) as pages:
+        assert plane.views.is_open
+        assert live["alpha/edge"]
+        assert plane.views.statistics() == live
+        assert (await pages.json("/debug/snapshot"))["version"] == version
+    assert {file: file.read_bytes() for file in path.iterdir() if file.is_file()} == content
+    with pytest.raises(ControlPlaneError, match="not everything had been read"):
+        async with running(RunOptions(replay=path, until=1, xds=ANY_PORT, admin=ANY_PORT)):
+            pass
+
+
+@pytest.mark.asyncio
+async def test_what_proxies_had_to_say_at_the_end_is_in_the_log(folder: Path) -> None:
+    """Their streams end with us, and that is the log's last word of them."""
+    async with running(options(folder)) as plane:
+        await synced(plane)
+        plane.xds.on_event(
+            ProxyConnected(
+                proxy="p",
+                node="n",
+                cluster="",
+                scope="alpha/edge",
+                locality=Locality("", "", ""),
+                labels=(),
+                user_agent="",
+                address="",
+            )
+        )
+        plane.xds.on_event(
+            ProxyRejected(proxy="p", scope="alpha/edge", type_url="t", nonce="1", resources=(), code=1, message="no")
+        )
+    names = [type(record.event).__name__ for record in log_records(folder.parent / "log")]
+    assert names[-2:] == ["ProxyConnected", "ProxyRejected"]

@@ -269,3 +269,14 @@ def test_a_removed_secret_is_told(world, client, said):
     assert said(client.settle()) == [("SDS", {}, ("s",))]
     world.put(SECRET, s="1")
     assert said(client.settle()) == [("SDS", {"s": "1"}, ())]
+
+
+def test_endpoints_that_change_all_the_time_hold_up_no_removal(world, client, said):
+    """Load assignments name nothing that could go."""
+    world.commit({CLUSTER: {"c": "1"}, LISTENER: {"l": "1"}, LOAD_ASSIGNMENT: {"c": "1"}})
+    client.settle([*client.ask(CLUSTER), *client.ask(LISTENER), *client.ask(LOAD_ASSIGNMENT, "c")])
+    world.put(LOAD_ASSIGNMENT, c="2")
+    [unanswered] = client.responses()
+    world.put(LISTENER, l=None)
+    assert said(client.responses()) == [("LDS", {}, ("l",))]
+    client.ack(unanswered)

@@ -366,8 +366,13 @@ class Simulation(RuleBasedStateMachine):
         steps=st.lists(st.sampled_from(["proxy_speaks", "server_hears", "server_speaks", "proxy_hears"]), max_size=25),
         breaks=st.booleans(),
     )
-    def exchange(self, steps: list[str], breaks: bool) -> None:
+    def converse(self, steps: list[str], breaks: bool) -> None:
         """A conversation in any interleaving, perhaps cut off in its midst."""
+        self._exchange(steps)
+        if breaks:
+            self._connect()
+
+    def _exchange(self, steps: list[str]) -> None:
         for step in steps:
             if step == "server_hears" and not self.to_server:
                 self.proxy_speaks()
@@ -376,8 +381,23 @@ class Simulation(RuleBasedStateMachine):
             waits_for = {"server_hears": self.to_server, "proxy_hears": self.to_envoy}
             if waits_for.get(step, True):
                 getattr(self, step)()
-        if breaks:
-            self._connect()
+
+    @rule(
+        kind=st.sampled_from(["clusters", "listeners", "hosts"]),
+        which=st.integers(0, 1),
+        version=good_versions,
+        messages=st.integers(1, 6),
+    )
+    def change_is_interrupted(self, kind: str, which: int, version: str, messages: int) -> None:
+        """One change of a proxy at rest, and the stream breaks after so many messages."""
+        while self._talk():
+            pass
+        names = {"clusters": CLUSTERS, "listeners": list(ROUTES), "hosts": [("rc0", "a"), ("rc1", "b")]}
+        changes: dict[str, dict] = {"clusters": {}, "listeners": {}, "hosts": {}}
+        changes[kind] = {names[kind][which]: version}
+        self._commit(**changes)
+        self._exchange(["proxy_hears", "server_hears"] * (messages // 2) + ["proxy_hears"] * (messages % 2))
+        self._connect()
 
     @rule(rounds=st.integers(1, 8))
     def talk(self, rounds: int) -> None:
