@@ -83,7 +83,8 @@ def take_snapshot(listing: Listing, earlier: Snapshot, *, moving: Collection[str
             if content is None and patient:
                 return None
             if isinstance(content, bytes):
-                readings[path] = after_earlier(read_text(path, content), before or gone.get(file.signature.content))
+                known = before or gone.get(file.signature.content) or _any_of(gone.values())
+                readings[path] = after_earlier(read_text(path, content), known)
             else:
                 unread.add(path)
                 readings[path] = _restless(path, before) if content is None else _unreadable(path, content, before)
@@ -96,6 +97,16 @@ def take_snapshot(listing: Listing, earlier: Snapshot, *, moving: Collection[str
             readings[path] = after_earlier(Reading(complete=False), reading)
     files = {path: file for path, file in listing.files.items() if path not in unread}
     return Snapshot(Listing(files, listing.faults), readings, frozenset(unread))
+
+
+def _any_of(gone: Collection[Reading]) -> Reading | None:
+    """What a new file may have been called before, if it is renamed and broken in one go: any file that went with it.
+
+    Counts only where the new file is not complete. Then all that vanished is kept until it is: better than to take away what
+    somebody is just moving.
+    """
+    claims = tuple(claim for reading in gone for claim in (*reading.claims, *reading.kept))
+    return Reading(claims=claims) if claims else None
 
 
 def _unreadable(path: str, why: str, before: Reading | None) -> Reading:

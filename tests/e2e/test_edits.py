@@ -6,9 +6,8 @@ import asyncio
 import os
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -25,12 +24,13 @@ from controlplane.runtime.document import compare, snapshot
 from controlplane.runtime.offline import read_state
 from tests.conftest import POLL_S, free_port
 
-from .backends import SLOW, serving_all
+from .backends import serving_all
 from .client import Connection, Traffic, ask
 from .editor import Editor
 from .folder import Folder
+from .oracle import PROBES, Outcome, Probe, expect, outcome_of
 from .plane import Admin, Command, envoy_at, until, until_answer
-from .world import BACKENDS, PROBES, ROUTES, STABLE, Outcome, Probe, World, outcome_of, random_route
+from .world import BACKENDS, ROUTES, STABLE, World, random_route
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio]
 
@@ -38,110 +38,126 @@ EDITS = 200
 FOLLOW_S = 10.0
 REPEATS = 4
 """So many answers are looked at where several are right."""
-LOOKS = 2
-"""A listing that may have begun before a save, and the first that has not."""
+INPUT_VALID = "controlplane.dev/InputValid"
 ASKERS = 4
 ANSWER_S = 2.0
-FAST_PROBES = [probe for probe in PROBES if not probe.request.path.endswith(SLOW)]
+FAST_PROBES = [probe for probe in PROBES if not probe.is_slow]
 """Those that wait for nothing: they tell the time that it takes to follow."""
 
 
-@pytest.mark.timeout(900)
-async def test_everything_follows_every_edit(folder: Folder, tmp_path: Path) -> None:
+@pytest.mark.timeout(600)
+async def test_everything_follows_every_edit(
+    folder: Folder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     seed = int(os.environ.get("CONTROLPLANE_SEED") or secrets.randbits(32))
-    print(f"CONTROLPLANE_SEED={seed}")
-    began = monotonic()
+    random, began = Random(seed), monotonic()
     folder.remove("class.yaml")
-    followed: list[tuple[float, str]] = []
-    versions: dict[int, str] = {}
-    kinds: Counter[str] = Counter()
     async with AsyncExitStack() as stack:
         backends = await stack.enter_async_context(serving_all("stable", *BACKENDS))
         ports = {name: backend.port for name, backend in backends.items()}
         ports |= {"first": free_port(), "second": free_port()}
-        random = Random(seed)
         editor = Editor(World(ports, {f"r{number}": random_route(random) for number in range(ROUTES)}), folder, random)
         command = await stack.enter_async_context(Command(tmp_path / "home", "--files", str(folder.path)))
         await stack.enter_async_context(envoy_at(command.xds, tmp_path / "envoy"))
         await until_answer(ports["first"], STABLE)
-        fast = [probe.request for probe in FAST_PROBES if probe.port == "first"]
+        requests = [probe.request for probe in FAST_PROBES if probe.port == "first"]
         stable = await stack.enter_async_context(Traffic(ports["first"], STABLE, pause_s=0.01))
-        noise = await stack.enter_async_context(Traffic(ports["first"], *fast, pause_s=0.01))
-        asker = Asker(ports)
+        others = await stack.enter_async_context(Traffic(ports["first"], *requests, pause_s=0.01))
+        course = Course(editor, command.admin, Asker(ports))
         for number in range(1, EDITS + 1):
-            before = {probe: editor.world.expect(probe) for probe in PROBES}
-            saved = monotonic()
-            what = editor.edit()
-            looks = await count_looks(command.admin)
-            kinds[what.partition(":")[0]] += 1
             try:
-                changed = [probe for probe in FAST_PROBES if editor.world.expect(probe) != before[probe]]
-                await asker.until_right(editor.world, changed)
-                if changed:
-                    followed.append((monotonic() - saved, what))
-                document = await until_documents_agree(command.admin, editor)
-                await asker.until_right(editor.world, PROBES)
-                # What changes nothing, as a new name does, must have been seen before the next edit, too.
-                await until("the folder was looked at", lambda: has_looked(command.admin, looks + LOOKS))
+                await course.edit()
             except BaseException as error:
-                error.add_note(
-                    f"CONTROLPLANE_SEED={seed}, edit {number}: {what}\n{editor.world}\nbroken: {editor.broken}"
-                )
+                error.add_note(f"CONTROLPLANE_SEED={seed} edit {number}: {course.what}")
+                error.add_note(f"{editor.world}\nbroken: {editor.broken}")
                 raise
-            versions[document["seq"]] = document["version"]
         await stable.answers.grow(10)
         assert stable.failures == 0, stable.bad
-        assert noise.by_status.keys() <= {200, 302, 404, 500, 503, 504}, noise.by_status
-    print(f"{EDITS} edits in {monotonic() - began:.0f} s: {dict(sorted(kinds.items()))}")
-    most, slowest = max(followed)
-    middle = median(seconds for seconds, _ in followed)
-    print(f"followed {len(followed)} times, in {middle:.3f} s (median), {most:.3f} s at most, after: {slowest}")
-    print(
-        f"traffic: {stable.by_status[200]} stable requests, {stable.failures} failures; beside them {dict(noise.by_status)}"
-    )
-    assert_log_gives(command.log_dir, versions)
+        assert others.by_status.keys() <= {200, 302, 404, 500, 503, 504}, others.by_status
+    assert_log_gives(command.log_dir, course.versions)
+    with capsys.disabled():
+        print(f"\nCONTROLPLANE_SEED={seed}: {EDITS} edits in {monotonic() - began:.0f} s, {course}")
+        print(
+            f"{stable.by_status[200]} requests without a failure; beside them {dict(sorted(others.by_status.items()))}"
+        )
 
 
-async def until_documents_agree(admin: Admin, editor: Editor) -> dict[str, Any]:
-    """The snapshot, once it is what the folder translates to; but for the status of the object that is wrong."""
-    expected = await asyncio.to_thread(editor.expected)
-    broken = editor.broken
-    wrong = {broken.key} if broken is not None and broken.key else set()
+class Course:
+    """One edit after the other, each when all has followed the one before."""
 
-    def essence(document: dict[str, Any]) -> dict[str, Any]:
-        statuses = {key: status for key, status in document["statuses"].items() if key not in wrong}
-        return {"gateways": document["gateways"], "statuses": statuses}
+    def __init__(self, editor: Editor, admin: Admin, asker: Asker) -> None:
+        self._editor = editor
+        self._admin = admin
+        self._asker = asker
+        self._kinds: Counter[str] = Counter()
+        self._seconds: list[float] = []
+        """From each save that changed answers until all of them had changed."""
+        self.what = ""
+        """The edit under way."""
+        self.versions: dict[int, str] = {}
+        """Seq to version, as seen after each edit."""
 
-    errors, found = 0.0, expected
+    def __str__(self) -> str:
+        middle, most = median(self._seconds), max(self._seconds)
+        followed = f"answers followed {len(self._seconds)} times in {middle:.3f} s (median), {most:.3f} s at most"
+        return f"{followed}; {dict(sorted(self._kinds.items()))}"
 
-    async def look() -> dict[str, Any] | None:
-        nonlocal errors, found
-        errors = await admin.metric("controlplane_source_errors", source="files")
-        found = await admin.snapshot()
-        return found if errors == (broken is not None) and essence(found) == essence(expected) else None
+    async def edit(self) -> None:
+        """The next edit, and all that follows from it."""
+        before = {probe: expect(self._editor.world, probe) for probe in FAST_PROBES}
+        began = monotonic()
+        self.what = self._editor.edit()
+        self._kinds[self.what.partition(":")[0]] += 1
+        looks = await self._looks()
+        changed = [probe for probe in FAST_PROBES if expect(self._editor.world, probe) != before[probe]]
+        await self._asker.until_right(self._editor.world, changed)
+        if changed:
+            self._seconds.append(monotonic() - began)
+        document = await self._until_documents_agree()
+        self.versions[document["seq"]] = document["version"]
+        await self._asker.until_right(self._editor.world, PROBES)
 
-    def difference() -> str:
-        named = [name for name, _, _ in compare(essence(expected), essence(found))]
-        return f"errors: {errors:g}, different: {named}"
+        async def is_seen() -> bool:
+            return await self._looks() >= looks + 2
 
-    document = await until("the snapshot is the folder's translation", look, FOLLOW_S, difference)
-    assert not wrong or any(
-        condition["type"] == "controlplane.dev/InputValid" and condition["status"] == "False"
-        for condition in conditions_of(document["statuses"][broken.key])
-    )
-    assert wrong or document["version"] == expected["version"]
-    return document
+        # What changes nothing, as a file's new name, is seen before the next edit, too: by the second look, since the first
+        # may have begun before it.
+        await until("the folder was looked at", is_seen)
 
+    async def _looks(self) -> int:
+        """How often the folder has been listed."""
+        looks: int = (await self._admin.json("/debug/sources"))["files"]["looks"]
+        return looks
 
-async def count_looks(admin: Admin) -> int:
-    """How often the folder has been listed."""
-    looks: int = (await admin.json("/debug/sources"))["files"]["looks"]
-    return looks
+    async def _until_documents_agree(self) -> dict[str, Any]:
+        """The snapshot, once it is what the folder translates to; but for the status of the object that is wrong."""
+        expected = await asyncio.to_thread(self._editor.expected)
+        broken = self._editor.broken
+        wrong = broken.key if broken is not None else ""
 
+        def essence(document: dict[str, Any]) -> dict[str, Any]:
+            statuses = {key: status for key, status in document["statuses"].items() if key != wrong}
+            return {"gateways": document["gateways"], "statuses": statuses}
 
-async def has_looked(admin: Admin, looks: int) -> bool:
-    """Whether the folder has been listed so often."""
-    return await count_looks(admin) >= looks
+        errors, found = 0.0, expected
+
+        async def agree() -> dict[str, Any] | None:
+            nonlocal errors, found
+            errors = await self._admin.metric("controlplane_source_errors", source="files")
+            found = await self._admin.snapshot()
+            return found if errors == (broken is not None) and essence(found) == essence(expected) else None
+
+        def difference() -> str:
+            names = [name for name, _, _ in compare(essence(expected), essence(found))]
+            return f"errors: {errors:g}, different: {names}"
+
+        document = await until("the snapshot is the folder's translation", agree, FOLLOW_S, difference)
+        if wrong:
+            (said,) = {c["status"] for c in conditions_of(document["statuses"][wrong]) if c["type"] == INPUT_VALID}
+            assert said == "False"
+        else:
+            assert document["version"] == expected["version"]
+        return document
 
 
 def conditions_of(status: dict[str, Any]) -> list[dict[str, Any]]:
@@ -161,7 +177,7 @@ class Asker:
         Raises:
             AssertionError: One was not, for the time that Envoy is given to follow.
         """
-        waiting = iter([(probe, expected) for probe in probes if (expected := world.expect(probe)) is not None])
+        waiting = iter([(probe, expected) for probe in probes if (expected := expect(world, probe)) is not None])
         deadline = monotonic() + FOLLOW_S
 
         async def work() -> None:

@@ -1,12 +1,8 @@
-"""A small world of routes that a random generator may change, and what a client must then be answered.
-
-The oracle reads the world itself, by the words of Gateway API's specification; it shares no code with what it judges.
-"""
+"""A small world of Gateway API's objects that changes at random; what follows from it, ``oracle`` knows."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, Final
@@ -24,8 +20,7 @@ from tests.conformance.manifests import (
     rule,
 )
 
-from .backends import SLOW
-from .client import Answer, Request
+from .client import Request
 from .folder import backend_service, endpoints
 
 STABLE: Final = Request("stable.example.com", "/always")
@@ -36,14 +31,14 @@ HOSTNAMES: Final = (
     ("*.example.org", "a.example.com"), ("a.example.com", "d.example.org"), (),
 )  # fmt: skip
 PATHS: Final = (
-    ("PathPrefix", "/"), ("PathPrefix", "/"), ("PathPrefix", "/one"), ("PathPrefix", "/one/two"), ("PathPrefix", "/deep"), ("Exact", "/one"),
-    ("Exact", "/two/x"), ("RegularExpression", "/[a-z]+"), ("RegularExpression", "/one.*"),
+    ("PathPrefix", "/"), ("PathPrefix", "/"), ("PathPrefix", "/one"), ("PathPrefix", "/one/two"), ("PathPrefix", "/deep"),
+    ("Exact", "/one"), ("Exact", "/two/x"), ("RegularExpression", "/[a-z]+"), ("RegularExpression", "/one.*"),
 )  # fmt: skip
 MAIN_HOSTNAMES: Final = (None, "*.example.com")
 NARROW_HOSTNAMES: Final = ("", "a.example.com", "*.b.example.com", "*.example.org")
 """Empty: there is no such listener."""
 ROUTES, FEW_ROUTES = 8, 5
-_RANK: Final = {"Exact": 0, "RegularExpression": 1, "PathPrefix": 2}
+
 
 @dataclass(frozen=True)
 class Match:
@@ -126,7 +121,7 @@ def reference(service: str, **fields: Any) -> Manifest:
 
 @dataclass
 class World:
-    """Everything that changes. ``change`` changes it, ``units`` says it in manifests, ``expect`` says what follows."""
+    """Everything that changes: ``change`` changes it, ``units`` says it in manifests."""
 
     ports: dict[str, int]
     """Of the backends and of the listeners ``first`` and ``second``."""
@@ -178,6 +173,22 @@ class World:
         if self.has_second:
             listeners.append(listener("second", self.ports["second"], routes="All"))
         return gateway(*listeners)
+
+    # For the oracle.
+
+    def listeners(self, port: str) -> dict[str, str | None]:
+        """Hostnames of the listeners of a port, by name; ``stable`` is not among them."""
+        if port == "second":
+            return {"second": None} if self.has_second else {}
+        return {"main": self.main} | ({"narrow": self.narrow} if self.narrow else {})
+
+    def lets_in(self, name: str, namespace: str) -> bool:
+        """Whether routes of a namespace may attach to a listener."""
+        return namespace == "demo" or name != "narrow"
+
+    def permits(self, namespace: str, service: str) -> bool:
+        """Whether routes of a namespace may refer to a Service."""
+        return service.startswith(f"{namespace}/") or (service.startswith("other/") and self.is_granted)
 
     # Changes.
 

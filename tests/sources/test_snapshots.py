@@ -95,9 +95,22 @@ def test_a_broken_file_keeps_its_objects_when_it_is_renamed(folder, make, first)
     assert names(broken)["a.yaml"] == "(a)"
     (folder / "a.yaml").rename(folder / "renamed.yaml")
     assert names(take(list_folder(folder), broken)) == {"renamed.yaml": "(a)", "sub/b.yaml": "b"}
-    (folder / "renamed.yaml").unlink()
+
+
+def test_a_file_renamed_and_broken_in_one_go_keeps_its_objects_until_it_is_mended(folder, make, first):
+    """As ``git pull`` may do it. Nobody can tell that it was the same file, so all that vanished with its coming is kept."""
+    (folder / "a.yaml").unlink()
     make.save(folder / "another.yaml", "a: [b, c")
-    assert names(take(list_folder(folder), broken))["another.yaml"] == ""
+    second = take(list_folder(folder), first)
+    assert names(second) == {"another.yaml": "(a)", "sub/b.yaml": "b"}
+    make.save(folder / "another.yaml", make.namespace("c"))
+    assert names(take(list_folder(folder), second)) == {"another.yaml": "c", "sub/b.yaml": "b"}
+
+
+def test_a_file_that_comes_whole_keeps_nothing_of_what_vanished(folder, make, first):
+    (folder / "a.yaml").unlink()
+    make.save(folder / "another.yaml", make.namespace("c"))
+    assert names(take(list_folder(folder), first)) == {"another.yaml": "c", "sub/b.yaml": "b"}
 
 
 def test_kinds_of_others_are_counted_over_all_files(folder, make):
