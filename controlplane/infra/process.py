@@ -153,5 +153,5 @@ def processes() -> Iterator[int]:
 
 def _stat(pid: int) -> tuple[str, int]:
     """State and start time, fields 3 and 22. Source: proc(5). The name before them may hold anything, parentheses too."""
-    fields = Path(_PROC, str(pid), "stat").read_text().rpartition(")")[2].split()
+    fields = Path(_PROC, str(pid), "stat").read_text(errors="replace").rpartition(")")[2].split()
     return fields[0], int(fields[19])

@@ -15,12 +15,17 @@ from controlplane.log.records import Checkpoint, Codec, E, Transaction
 class MemoryLog(Generic[E]):
     """A log that is gone with its process, and grows until then.
 
+    Args:
+        codec: Encodes and decodes the events.
+        keep: False forgets each transaction at once, for a process that runs for ever and is never read back.
+
     Events are kept as the codec's bytes and decoded anew by each reader, as from a disk: what does not survive the codec
     does not survive here either.
     """
 
-    def __init__(self, codec: Codec[E]) -> None:
+    def __init__(self, codec: Codec[E], *, keep: bool = True) -> None:
         self._codec = codec
+        self._keep = keep
         self._transactions: list[tuple[int, str, str, list[tuple[str, bytes]]]] = []
         self._last_seq = 0
         self._octets = 0
@@ -39,7 +44,8 @@ class MemoryLog(Generic[E]):
         first_seq = self._last_seq + 1
         self._last_seq += len(events)
         self._octets += sum(len(data) for _, data in encoded)
-        self._transactions.append((first_seq, time, source, encoded))
+        if self._keep:
+            self._transactions.append((first_seq, time, source, encoded))
         return Transaction(self._last_seq, first_seq, time, source, events)
 
     def read(  # noqa: D102

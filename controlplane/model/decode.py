@@ -116,6 +116,7 @@ def decode_object(raw: Mapping[str, object]) -> Outcome:
     return _decoded(row, unknown, unsupported)
 
 
+_KIND_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9.-]{0,62}")
 _API_VERSIONS: Final = {kind: info.api_versions for kind, info in KINDS.items()}
 
 
@@ -130,6 +131,11 @@ def _without_kind(kind: object) -> Rejected:
 
 def _of_another_kind(kind: str, raw: Mapping[str, object]) -> Rejected | Ignored:
     """None of our business, unless it is one of our kinds written in another way."""
+    if not _KIND_NAME.fullmatch(kind):
+        # Not quoted: what stands where a kind should be may be anything, a key that lost its place included.
+        return _rejected(
+            ObjectReference("", "", ""), [FieldProblem("kind", "this is no kind's name", "write it as one word")]
+        )
     api_version = raw.get("apiVersion")
     if not isinstance(api_version, str):
         return Ignored(printable(kind), "")

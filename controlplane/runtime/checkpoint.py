@@ -8,6 +8,11 @@ from typing import Any
 import msgspec
 
 from controlplane.krt import Checkpoint, Graph
+from controlplane.runtime.errors import ControlPlaneError
+
+
+class CheckpointError(ControlPlaneError):
+    """A checkpoint that this version cannot read; the events after an older one may still do."""
 
 
 def encode_checkpoint(graph: Graph) -> bytes:
@@ -43,9 +48,15 @@ def decode_checkpoint(graph: Graph, data: bytes) -> Checkpoint | None:
     """What ``encode_checkpoint`` of an equal graph gave; None for the empty checkpoint of a new log.
 
     Raises:
-        msgspec.DecodeError: Not a checkpoint of ours.
-        LookupError: It names a collection that this graph does not have.
+        CheckpointError: It was made by another version, whose collections or rows were others.
     """
+    try:
+        return _decode(graph, data)
+    except (msgspec.DecodeError, LookupError) as error:
+        raise CheckpointError(f"a checkpoint of another version cannot be read ({error})") from error
+
+
+def _decode(graph: Graph, data: bytes) -> Checkpoint | None:
     if not data.strip() or data.strip() in (b"{}", b"null"):
         return None
     encoded = msgspec.json.decode(data, type=_Encoded)

@@ -19,7 +19,7 @@ from controlplane.log import Checkpoint, FromSegment, Log, LogError, Transaction
 from controlplane.model.codec import EventCodec
 from controlplane.model.events import SCHEMA_VERSION, AnyEvent
 from controlplane.reducers import Fold, declare_state
-from controlplane.runtime.checkpoint import decode_checkpoint, encode_checkpoint
+from controlplane.runtime.checkpoint import CheckpointError, decode_checkpoint, encode_checkpoint
 from controlplane.sources import Appender
 from controlplane.translate import declare_translation
 
@@ -74,6 +74,24 @@ class State:
             self.seq = self.graph.restore(restored).seq
             self.was_complete = self.translation.resources.synced
 
+    def take_from(self, read: Callable[[FromSegment], Iterable[Checkpoint | Transaction[AnyEvent]]]) -> None:
+        """Fold a log the shortest way: from its newest checkpoint, or from the oldest if another version made that one.
+
+        Raises:
+            CheckpointError: This version can read neither.
+        """
+        try:
+            self.take(read("newest"))
+        except CheckpointError as error:
+            _log.warning(
+                "checkpoint_of_another_version", detail=str(error), remedy="reading the log from its beginning"
+            )
+            try:
+                self.take(read("oldest"))
+            except CheckpointError as again:
+                text = f"{again}; read this log with the version that wrote it, or move it away and start a new one"
+                raise CheckpointError(text) from again
+
     def take(self, items: Iterable[Checkpoint | Transaction[AnyEvent]], listen: Subscriber | None = None) -> None:
         """Fold what a log holds."""
         for item in items:
@@ -97,9 +115,14 @@ def replay(path: Path, until: int | None = None, listen: Subscriber | None = Non
         LogError: The log is damaged, or does not reach back to ``until``.
     """
     state = State()
-    # Every commit is wanted by a listener, the last state alone by anybody else.
-    start: FromSegment = "newest" if listen is None else "oldest"
-    state.take(read_log(path, EventCodec(), from_segment=start, until=until, schema_version=SCHEMA_VERSION), listen)
+
+    def read(start: FromSegment) -> Iterable[Checkpoint | Transaction[AnyEvent]]:
+        return read_log(path, EventCodec(), from_segment=start, until=until, schema_version=SCHEMA_VERSION)
+
+    if listen is None:
+        state.take_from(read)
+    else:
+        state.take(read("oldest"), listen)
     return state
 
 
@@ -142,7 +165,11 @@ class Core:
             for failure in commit.failures:
                 _log.error("reducer_failed", node=failure.node, key=failure.key, error=failure.message, seq=commit.seq)
             for subscriber in self._subscribers:
-                subscriber(commit)
+                try:
+                    subscriber(commit)
+                except Exception:  # noqa: BLE001
+                    # The commit stands, and the others are to hear of it.
+                    _log.exception("subscriber_failed", seq=commit.seq)
             return transaction.seq
 
     @asynccontextmanager

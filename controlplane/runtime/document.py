@@ -22,7 +22,7 @@ Document = dict[str, Any]
 Format = Literal["json", "yaml"]
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=8_192)
 def _resource(type_url: str, body: bytes) -> dict[str, Any]:
     return to_document(type_url, body)
 

@@ -43,10 +43,17 @@ class Check(msgspec.Struct, frozen=True):
 
 
 class Readiness:
-    """All checks of one process."""
+    """All checks of one process.
 
-    def __init__(self, core: Core, clock: Callable[[], float] = monotonic) -> None:
+    Args:
+        core: Whose log and state are looked at.
+        recorded: A recorded log is served: there are no sources to wait for.
+        clock: In seconds, monotonic.
+    """
+
+    def __init__(self, core: Core, *, recorded: bool = False, clock: Callable[[], float] = monotonic) -> None:
         self._core = core
+        self._recorded = recorded
         self._state = core.state
         self._clock = clock
         self._begun = clock()
@@ -98,8 +105,11 @@ class Readiness:
         for name in sorted(self._process):
             reason = self._process[name]
             yield Check(Layer.PROCESS, name, Standing.FAILED if reason else Standing.OK, reason)
-        refusal = self._core.log.statistics().failure or self._core.refusal
+        broken = self._core.log.statistics().failure
+        refusal = f"{broken}; restart the control plane" if broken else self._core.refusal
         yield Check(Layer.PROCESS, "log", Standing.FAILED if refusal else Standing.OK, refusal)
+        if self._recorded:
+            return
         base = self._state.rows.base
         for row in base.source_kinds.rows():
             kind, source = row.key

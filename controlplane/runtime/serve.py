@@ -41,6 +41,8 @@ from controlplane.translate import with_private_key
 from controlplane.xds import Event, ProxyConnected, ProxyRejected, Resolve, Views, XdsServer
 
 _SHUTDOWN_SECONDS = 4.0
+_STREAM_SECONDS = 1.0
+"""For streams to end by themselves; Envoys that we run have three seconds after that."""
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 30.0
 _log = structlog.get_logger(__name__)
@@ -99,14 +101,14 @@ def _open(options: RunOptions) -> tuple[State, Log[AnyEvent], Secrets]:
         return _recorded(options.replay, options.until), MemoryLog(codec), SecretStore(options.replay, read_only=True)
     state = State()
     if options.log_dir is None:
-        return state, MemoryLog(codec), MemorySecretStore()
+        return state, MemoryLog(codec, keep=False), MemorySecretStore()
     log: SegmentedLog[AnyEvent] = SegmentedLog.open(
         options.log_dir, codec, checkpoint=state.checkpoint, fsync=options.fsync, schema_version=SCHEMA_VERSION
     )
     try:
         for warning in log.opened.warnings():
             _log.warning("log_opened", detail=warning)
-        state.take(log.read(from_segment="newest"))
+        state.take_from(lambda start: log.read(from_segment=start))
         return state, log, SecretStore(options.log_dir)
     except BaseException:
         log.close()
@@ -167,7 +169,7 @@ async def running(options: RunOptions, more_sources: MoreSources = MappingProxyT
         state, log, secrets = _open(options)
         stack.callback(log.close)
         core = Core(log, state)
-        readiness = Readiness(core)
+        readiness = Readiness(core, recorded=options.replay is not None)
         journal = ProxyJournal(core)
         views = Views(_resolver(secrets))
         lag = LoopLag()
@@ -221,7 +223,7 @@ async def running(options: RunOptions, more_sources: MoreSources = MappingProxyT
 def _say(line: Line) -> None:
     """What is wrong with a listener stands in a status that nobody may be looking at."""
     if line.kind == "wrong" and line.about == "listener":
-        _log.error("listener_not_programmed", detail=line.text)
+        _log.warning("listener_not_programmed", detail=line.text)
 
 
 class _Facts:
@@ -257,7 +259,7 @@ async def _stop(server: XdsServer, readiness: Readiness, facts: _Facts) -> None:
     """Unready first, then the streams, then what they had to say; whatever has not ended by then is left."""
     readiness.stop()
     with anyio.CancelScope(shield=True), anyio.move_on_after(_SHUTDOWN_SECONDS):
-        await server.stop()
+        await server.stop(_STREAM_SECONDS)
         if facts.journal is not None:
             with suppress(LogError):
                 await facts.journal.flush()

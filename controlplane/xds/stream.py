@@ -152,7 +152,11 @@ class ProxyStream:
 
     def _changed(self, before: Before) -> None:
         assert self._machine is not None
-        self._machine.changed(before)
+        try:
+            self._machine.changed(before)
+        except Exception as error:  # noqa: BLE001  this stream's end, told at its boundary; the commit goes on to the others
+            self._failure = error
+            self._scope.cancel()
         self._wake.set()
 
     # Writing.

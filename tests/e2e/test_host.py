@@ -85,7 +85,7 @@ async def test_two_gateways_on_one_port(folder: Folder, home: Path) -> None:
             assert {key: len(pids) for key, pids in command.envoys().items()} == {"demo/other": 1, "demo/web": 1}
             status, reason, message = await command.admin.condition(OTHER, "Accepted", "port-1")
             assert (status, reason) == ("False", "PortUnavailable")
-            assert f":{shared} belongs to Gateway demo/web" in message
+            assert f":{shared} is taken by Gateway demo/web" in message
             assert (await command.admin.condition(OTHER, "Programmed", "port-1"))[0] == "False"
             assert (await command.admin.condition(OTHER, "Programmed", "port-0"))[0] == "True"
             assert (await command.admin.condition(WEB, "Programmed", "port-0"))[0] == "True"
