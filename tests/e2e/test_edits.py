@@ -108,7 +108,6 @@ class Course:
         began = monotonic()
         self.what = self._editor.edit()
         self._kinds[self.what.partition(":")[0]] += 1
-        looks = await self._looks()
         changed = [probe for probe in FAST_PROBES if expect(self._editor.world, probe) != before[probe]]
         await self._asker.until_right(self._editor.world, changed)
         if changed:
@@ -116,18 +115,6 @@ class Course:
         document = await self._until_documents_agree()
         self.versions[document["seq"]] = document["version"]
         await self._asker.until_right(self._editor.world, PROBES)
-
-        async def is_seen() -> bool:
-            return await self._looks() >= looks + 2
-
-        # What changes nothing, as a file's new name, is seen before the next edit, too: by the second look, since the first
-        # may have begun before it.
-        await until("the folder was looked at", is_seen)
-
-    async def _looks(self) -> int:
-        """How often the folder has been listed."""
-        looks: int = (await self._admin.json("/debug/sources"))["files"]["looks"]
-        return looks
 
     async def _until_documents_agree(self) -> dict[str, Any]:
         """The snapshot, once it is what the folder translates to; but for the status of the object that is wrong."""
