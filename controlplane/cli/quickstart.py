@@ -66,7 +66,7 @@ async def _run(options: RunOptions, console: Console) -> None:
         for backend in _BACKENDS:
             await stack.enter_async_context(serve_echo(backend))
         plane = await stack.enter_async_context(running(options))
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
             async with anyio.create_task_group() as group:
                 group.start_soon(_show, plane, console)
                 async for _ in signals:
@@ -95,7 +95,12 @@ async def _show(plane: ControlPlane, console: Console) -> None:
     follow(plane.core, tell)
 
 
-_MARKS = {"wrong": "[red]wrong [/red]", "mended": "[green]mended[/green]", "served": "[dim]served[/dim]"}
+_MARKS = {
+    "wrong": "[red]wrong [/red]",
+    "mended": "[green]mended[/green]",
+    "served": "[dim]served[/dim]",
+    "note": "[yellow]note  [/yellow]",
+}
 
 
 def _is_up(plane: ControlPlane) -> bool:

@@ -19,7 +19,7 @@ from controlplane.translate import TypeUrl
 class Line(msgspec.Struct, frozen=True):
     """One line."""
 
-    kind: Literal["wrong", "mended", "served"]
+    kind: Literal["wrong", "mended", "served", "note"]
     text: str
     about: Literal["input", "listener", "proxy", ""] = ""
 
@@ -36,6 +36,9 @@ def narrate(state: State, commit: Commit) -> Iterator[Line]:
             yield Line("wrong", f"{place}{new.key}: {'; '.join(map(str, after))}{kept}")
         elif before and not after and old is not None:
             yield Line("mended", f"{old.key} {'is good again' if new is not None else 'is gone'}")
+        remarks = (*new.unsupported, *new.warnings) if new is not None else ()
+        if new is not None and remarks and remarks != ((*old.unsupported, *old.warnings) if old is not None else ()):
+            yield Line("note", f"{new.origin}: {new.key}: {'; '.join(map(str, remarks))}")
     for lost, part in commit.delta(base.source_parts).values():
         if part is not None:
             yield Line("wrong", f"{part.reason}; what it held before is served")

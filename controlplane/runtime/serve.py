@@ -326,8 +326,8 @@ async def _sync_log(log: Log[AnyEvent]) -> None:
 
 
 async def serve(options: RunOptions) -> None:
-    """Run until SIGTERM or SIGINT, then end within five seconds."""
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    """Run until SIGTERM, SIGINT, or SIGHUP of a terminal that closes; then end within five seconds."""
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async with running(options):
             async for number in signals:
                 _log.info("stopping", signal=signal.Signals(number).name)

@@ -3,7 +3,6 @@
 from typing import Any
 
 from controlplane.xds.delivery import Delivery
-from controlplane.xds.redact import redact
 
 
 def describe(delivery: Delivery, *, versions: bool) -> dict[str, Any]:
@@ -26,7 +25,7 @@ def describe(delivery: Delivery, *, versions: bool) -> dict[str, Any]:
                 "version": rejection.version,
                 "nonce": rejection.nonce,
                 "code": rejection.code,
-                "message": redact(rejection.message),
+                "message": rejection.message,
             }
             for name, rejection in sorted(delivery.rejections.items())
         },

@@ -16,6 +16,7 @@ from controlplane.xds.delivery import Delivery, Draft
 from controlplane.xds.errors import exhausted, invalid
 from controlplane.xds.interest import Update
 from controlplane.xds.ledger import describe
+from controlplane.xds.redact import redact
 from controlplane.xds.response import Response
 from controlplane.xds.types import CDS, EDS, LDS, PUSH_ORDER, RDS, ROUTE_CONFIGURATION, SDS, VHDS, rule_of
 from controlplane.xds.vhds import VirtualHosts
@@ -50,6 +51,7 @@ class Rejected(msgspec.Struct, frozen=True):
     items: dict[str, str | None]
     """What stood in it: name to version, None for a removal. Empty when the nonce is unknown."""
     error: ErrorDetail
+    """The message is redacted and bounded."""
 
 
 Fact = Acknowledged | Rejected
@@ -136,8 +138,9 @@ class Machine:
     def _take_answer(self, delivery: Delivery, request: Request) -> list[Fact]:
         url = request.type_url
         if request.error is not None:
-            items = delivery.reject(request.nonce, request.error)
-            return [Rejected(url, request.nonce, items or {}, request.error)]
+            error = ErrorDetail(request.error.code, redact(request.error.message))
+            items = delivery.reject(request.nonce, error)
+            return [Rejected(url, request.nonce, items or {}, error)]
         if not request.nonce:
             return []
         items = delivery.acknowledge(request.nonce)

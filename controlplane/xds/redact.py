@@ -9,6 +9,8 @@ import re
 MAX_MESSAGE = 2000
 """Characters of a rejection that are kept."""
 
+_MAX_INPUT = 64 * 1024
+
 REDACTED = "[redacted]"
 
 _PEM = re.compile(r"-----BEGIN [A-Z0-9 ]{1,64}-----.*?(?:-----END [A-Z0-9 ]{1,64}-----|\Z)", re.DOTALL)
@@ -24,7 +26,7 @@ def redact(message: str) -> str:
 
     A block without an end (the message was cut off) is taken out to the end of the message.
     """
-    message = _PEM.sub(REDACTED, message)
+    message = _PEM.sub(REDACTED, message[:_MAX_INPUT])
     message = _INLINE.sub(rf'\1"{REDACTED}"', message)
     message = _BASE64.sub(REDACTED, message)
     if len(message) > MAX_MESSAGE:

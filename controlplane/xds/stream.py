@@ -18,12 +18,11 @@ from controlplane.xds.errors import XdsError
 from controlplane.xds.events import OnEvent, ProxyAcknowledged, ProxyConnected, ProxyDisconnected, ProxyRejected
 from controlplane.xds.machine import Machine, Rejected
 from controlplane.xds.node import Node, parse_node
-from controlplane.xds.redact import redact
 from controlplane.xds.response import Response
 from controlplane.xds.settings import Settings
 from controlplane.xds.transport import Rpc, abort, address_of, receive_message
 from controlplane.xds.views import Before, Views
-from controlplane.xds.wire import scan_request
+from controlplane.xds.wire import find_node, scan_request
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +55,7 @@ class ProxyStream:
         self._number = number
         self._node: Node | None = None
         self._machine: Machine | None = None
+        self._first: bytes | None = None
         self._wake = asyncio.Event()
         self._scope = anyio.CancelScope()
         self._failure: Exception | None = None
@@ -78,15 +78,13 @@ class ProxyStream:
             XdsError: The stream has to end with a status.
         """
         with self._scope:
-            first = await self._receive()
-            if first is None:
+            node = await self._introduce()
+            if node is None:
                 return
-            request = scan_request(first, max_names=self._host.settings.limits.names)
-            self._node = node = parse_node(request.node)
             self._connected(node)
             try:
                 await self._host.views.wait_open()
-                await self._converse(node, first)
+                await self._converse(node)
             except asyncio.CancelledError:
                 if not self._is_closing and self._reason == "the proxy ended the stream":
                     self._reason = "the connection was lost"
@@ -99,7 +97,15 @@ class ProxyStream:
         if self._is_closing:
             raise XdsError(Status.UNAVAILABLE, SHUTDOWN)
 
-    async def _converse(self, node: Node, first: bytes) -> None:
+    async def _introduce(self) -> Node | None:
+        """Who the proxy is, from its first request; that one is kept as it came until the gate is open."""
+        self._first = await self._receive()
+        if self._first is None:
+            return None
+        self._node = parse_node(find_node(self._first))
+        return self._node
+
+    async def _converse(self, node: Node) -> None:
         views = self._host.views
         view = views.view(node.scope)
         self._machine = Machine(view, self._host.settings.limits)
@@ -107,7 +113,7 @@ class ProxyStream:
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._until_end, self._write, tasks.cancel_scope)
-                await self._until_end(lambda: self._read(first), tasks.cancel_scope)
+                await self._until_end(self._read, tasks.cancel_scope)
         finally:
             view.unlisten(self._changed)
             views.release(node.scope)
@@ -133,16 +139,16 @@ class ProxyStream:
             self._host.count("received_octets", len(data))
         return data
 
-    async def _read(self, first: bytes) -> None:
-        self._take(first)
-        del first
-        while (data := await self._receive()) is not None:
+    async def _read(self) -> None:
+        data, self._first = self._first, None
+        while data is not None:
             self._take(data)
+            data = await self._receive()
 
     def _take(self, data: bytes) -> None:
         """Takes one request in; the node, which is known, stays unread (S2)."""
         assert self._machine is not None
-        request = scan_request(data, want_node=False, max_names=self._host.settings.limits.names)
+        request = scan_request(data, max_names=self._host.settings.limits.names)
         for fact in self._machine.receive(request):
             if isinstance(fact, Rejected):
                 self._rejected(fact)
@@ -223,13 +229,12 @@ class ProxyStream:
     def _disconnected(self, node: Node) -> None:
         if self._report_timer is not None:
             self._report_timer.cancel()
-            self._report()
+            self._report_if_settled()
         self._host.on_event(ProxyDisconnected(proxy=self.proxy, scope=node.scope, reason=self._reason))
         log.info("proxy_disconnected", proxy=self.proxy, gateway=node.scope, reason=self._reason)
 
     def _rejected(self, fact: Rejected) -> None:
         assert self._node is not None
-        message = redact(fact.error.message)
         self._host.count("rejected")
         self._host.on_event(
             ProxyRejected(
@@ -239,7 +244,7 @@ class ProxyStream:
                 nonce=fact.nonce,
                 resources=tuple(sorted((name, version or "") for name, version in fact.items.items())),
                 code=fact.error.code,
-                message=message,
+                message=fact.error.message,
             )
         )
 
@@ -251,13 +256,15 @@ class ProxyStream:
             self._settled_seq = seq
             if self._report_timer is None:
                 loop = asyncio.get_running_loop()
-                self._report_timer = loop.call_later(self._host.settings.report_seconds, self._report)
+                self._report_timer = loop.call_later(self._host.settings.report_seconds, self._report_if_settled)
 
-    def _report(self) -> None:
+    def _report_if_settled(self) -> None:
         assert self._node is not None
         assert self._machine is not None
         self._report_timer = None
-        if self._settled_seq > self._reported_seq:
+        if not self._machine.is_settled:
+            self._settled_seq = self._reported_seq  # there was more to come; it is reported when that is done
+        elif self._settled_seq > self._reported_seq:
             self._reported_seq = self._settled_seq
             self._host.on_event(
                 ProxyAcknowledged(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import secrets
 import signal
+import socket
 import sysconfig
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from time import monotonic
 from types import MappingProxyType
@@ -20,14 +23,31 @@ from controlplane.infra import bootstrap
 from controlplane.infra.state import StateDirectory
 from controlplane.runtime.options import HostPort, RunOptions
 from controlplane.runtime.serve import ControlPlane, running
-from tests.conftest import PATIENCE_S, POLL_S, EnvoyProcess, free_port
+from tests.conftest import PATIENCE_S, POLL_S, EnvoyProcess
 
 from .client import NOTHING, Answer, Request, ask
 
 LOOPBACK = "127.0.0.1"
+_FIRST_PORT = 10_000
 COMMAND = Path(sysconfig.get_path("scripts"), "controlplane")
 
 T = TypeVar("T")
+
+
+def free_port() -> int:
+    """A port of loopback that is free, and stays it: none that the kernel gives to outgoing connections.
+
+    A connection of anybody would keep a listener from being opened again on the port that it has been given.
+    """
+    try:
+        first_of_kernel = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except OSError:
+        first_of_kernel = 32_768
+    while True:
+        port = secrets.choice(range(_FIRST_PORT, max(first_of_kernel, _FIRST_PORT + 1_000)))
+        with socket.socket() as found, suppress(OSError):
+            found.bind(("", port))
+            return port
 
 
 async def until(
@@ -169,6 +189,11 @@ class Command:
         return self._directory / "log"
 
     async def __aenter__(self) -> Command:
+        await self.start()
+        return self
+
+    async def start(self) -> None:
+        """Begin a life; the first begins with the block."""
         self._directory.mkdir(parents=True, exist_ok=True)
         addresses = ("--xds", f"{LOOPBACK}:{self.xds}", "--admin", f"{LOOPBACK}:{self.admin.port}")
         log = () if "--replay" in self._arguments else ("--log-dir", str(self.log_dir))
@@ -182,7 +207,6 @@ class Command:
         except BaseException:
             await self.kill()
             raise
-        return self
 
     async def _is_up(self) -> bool:
         assert self.process.returncode is None, self.output.read_text()
@@ -227,6 +251,15 @@ def living_envoys(directory: Path) -> dict[str, list[int]]:
             found.setdefault(gateway, []).append(process.pid)
             process.close()
     return found
+
+
+def end_envoys(directory: Path) -> dict[str, list[int]]:
+    """Ends the Envoys of a ``Command``, which should have ended them; those that had not ended, by Gateway."""
+    left = living_envoys(directory)
+    for pid in (pid for pids in left.values() for pid in pids):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return left
 
 
 async def is_settled(admin: Admin, proxies: int = 1) -> bool:

@@ -22,19 +22,20 @@ from controlplane.model.codec import EventCodec
 from controlplane.runtime.core import State
 from controlplane.runtime.document import compare, snapshot
 from controlplane.runtime.offline import read_state
-from tests.conftest import POLL_S, free_port
+from tests.conftest import POLL_S
 
 from .backends import serving_all
 from .client import Connection, Traffic, ask
 from .editor import Editor
 from .folder import Folder
 from .oracle import PROBES, Outcome, Probe, expect, outcome_of
-from .plane import Admin, Command, envoy_at, until, until_answer
+from .plane import Command, envoy_at, free_port, until, until_answer
 from .world import BACKENDS, ROUTES, STABLE, World, random_route
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio]
 
-EDITS = 200
+EDITS, AWAY = 200, 50
+"""How many, and of how many one comes while there is no control plane."""
 FOLLOW_S = 10.0
 REPEATS = 4
 """So many answers are looked at where several are right."""
@@ -63,10 +64,10 @@ async def test_everything_follows_every_edit(
         requests = [probe.request for probe in FAST_PROBES if probe.port == "first"]
         stable = await stack.enter_async_context(Traffic(ports["first"], STABLE, pause_s=0.01))
         others = await stack.enter_async_context(Traffic(ports["first"], *requests, pause_s=0.01))
-        course = Course(editor, command.admin, Asker(ports))
+        course = Course(editor, command, Asker(ports))
         for number in range(1, EDITS + 1):
             try:
-                await course.edit()
+                await course.edit(away=number % AWAY == 0)
             except BaseException as error:
                 error.add_note(f"CONTROLPLANE_SEED={seed} edit {number}: {course.what}")
                 error.add_note(f"{editor.world}\nbroken: {editor.broken}")
@@ -85,9 +86,10 @@ async def test_everything_follows_every_edit(
 class Course:
     """One edit after the other, each when all has followed the one before."""
 
-    def __init__(self, editor: Editor, admin: Admin, asker: Asker) -> None:
+    def __init__(self, editor: Editor, command: Command, asker: Asker) -> None:
         self._editor = editor
-        self._admin = admin
+        self._command = command
+        self._admin = command.admin
         self._asker = asker
         self._kinds: Counter[str] = Counter()
         self._seconds: list[float] = []
@@ -102,15 +104,23 @@ class Course:
         followed = f"answers followed {len(self._seconds)} times in {middle:.3f} s (median), {most:.3f} s at most"
         return f"{followed}; {dict(sorted(self._kinds.items()))}"
 
-    async def edit(self) -> None:
-        """The next edit, and all that follows from it."""
+    async def edit(self, *, away: bool = False) -> None:
+        """The next edit, and all that follows from it.
+
+        Args:
+            away: Whether the control plane is killed before it and started again after it.
+        """
         before = {probe: expect(self._editor.world, probe) for probe in FAST_PROBES}
+        if away:
+            await self._command.kill()
         began = monotonic()
         self.what = self._editor.edit()
         self._kinds[self.what.partition(":")[0]] += 1
+        if away:
+            await self._command.start()
         changed = [probe for probe in FAST_PROBES if expect(self._editor.world, probe) != before[probe]]
         await self._asker.until_right(self._editor.world, changed)
-        if changed:
+        if changed and not away:
             self._seconds.append(monotonic() - began)
         document = await self._until_documents_agree()
         self.versions[document["seq"]] = document["version"]

@@ -13,12 +13,12 @@ from controlplane.model.events import AnyEvent, ObjectApplied, SourceAvailable, 
 from controlplane.runtime.core import Core
 from controlplane.runtime.options import HostPort
 from tests.conformance.manifests import Manifest, gateway, http_route, listener, prefix, rule
-from tests.conftest import EnvoyProcess, free_port
+from tests.conftest import EnvoyProcess
 
 from .backends import Backend, serving_all
 from .client import NOTHING, Request, Traffic, ask
 from .folder import Folder, backend_service, flat
-from .plane import LOOPBACK, Admin, envoy_for, is_settled, planning, until, until_answer
+from .plane import LOOPBACK, Admin, envoy_for, free_port, is_settled, planning, until, until_answer
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio]
 

@@ -11,12 +11,11 @@ import pytest
 from controlplane.log import verify
 from controlplane.model.codec import EventCodec
 from tests.conformance.manifests import Manifest, gateway, http_route, listener, prefix, rule
-from tests.conftest import free_port
 
 from .backends import serving_all
 from .client import NOTHING, Request, Traffic, ask
 from .folder import Folder, backend_service
-from .plane import Command, is_settled, living_envoys, sent_resources, until, until_answer
+from .plane import Command, free_port, is_settled, living_envoys, sent_resources, until, until_answer
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio]
 

@@ -7,110 +7,139 @@ import base64
 import json
 import re
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.conformance.manifests import Manifest, gateway, http_route, https, manifest, rule
-from tests.conftest import free_port
 
 from .backends import serving_all
 from .certificates import Pair, leaks, make_pair, tls_secret, trusting
 from .client import Connection, Request, Traffic, ask
 from .folder import Folder, backend_service, to_text
-from .plane import COMMAND, Admin, Command, envoy_at, until, until_answer
+from .plane import COMMAND, Admin, Command, envoy_at, free_port, until, until_answer
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio]
 
 ROTATED, BROKEN, STILL = "rotated.example.com", "broken.example.com", "still.example.com"
 FOLLOW_S = 10
-ROTATIONS = 3
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A control plane and an Envoy with three HTTPS listeners on one port; each has a Secret of its name."""
+
+    port: int
+    folder: Folder
+    command: Command
+    backend_port: int
+
+    def write_gateway(self, rotated: str = "rotated") -> None:
+        """All but the Secrets; with the name of the one that ``rotated`` has."""
+        secrets = {"rotated": rotated, "broken": "broken", "still": "still"}
+        listeners = [https(name, f"{name}.example.com", secret, port=self.port) for name, secret in secrets.items()]
+        route = http_route("route", rule())
+        self.folder.write("all.yaml", gateway(*listeners), route, backend_service("v1", self.backend_port))
+
+    def write_secret(self, name: str, certificate: Pair, key: Pair | None = None) -> None:
+        """A Secret, in a file of its own."""
+        self.folder.write(f"{name}.yaml", tls_secret(name, certificate, key))
+
+    async def until_status(self, problem: str = "") -> None:
+        """Returns once the status of the listener ``broken`` tells this problem of its certificate, or none."""
+        wanted = ("False", "InvalidCertificateRef") if problem else ("True", "ResolvedRefs")
+
+        async def is_said() -> bool:
+            status, reason, message = await self.command.admin.condition("Gateway demo/web", "ResolvedRefs", "broken")
+            return (status, reason) == wanted and problem in message
+
+        await until(f"the status says {wanted} {problem}", is_said)
+
+    async def until_certificate(self, host: str, pair: Pair) -> None:
+        """Returns once a new handshake shows this certificate."""
+
+        async def is_shown() -> bool:
+            async with Connection(self.port, trusting(pair)) as connection:
+                return (await connection.ask(Request(host))).status == 200 and connection.certificate == pair.der
+
+        await until(f"{host} shows the certificate", is_shown, FOLLOW_S)
+
+    async def status_of(self, host: str, *pairs: Pair) -> int:
+        """What a new connection is answered; 0 where there is none."""
+        return (await ask(self.port, Request(host), trusting(*pairs))).status
 
 
 async def test_each_certificate_goes_its_own_way(folder: Folder, tmp_path: Path) -> None:
-    port = free_port()
-    pairs = [make_pair(ROTATED, kind=kind) for kind in ("ec", "rsa", "ec", "rsa")[: ROTATIONS + 1]]
-    broken, stranger, still = make_pair(BROKEN), make_pair(BROKEN), make_pair(STILL)
-    async with serving_all("v1") as backends:
+    pairs = [make_pair(ROTATED, kind=kind) for kind in ("ec", "rsa", "ec", "rsa")]
+    still = make_pair(STILL)
+    async with (
+        serving_all("v1") as backends,
+        Command(tmp_path / "home", "--files", str(folder.path)) as command,
+        envoy_at(command.xds, tmp_path / "envoy"),
+    ):
+        scene = Scene(free_port(), folder, command, backends["v1"].port)
+        scene.write_secret("rotated", pairs[0])
+        scene.write_secret("still", still)
+        scene.write_gateway()
+        await scene.until_certificate(ROTATED, pairs[0])
+        await scene.until_certificate(STILL, still)
 
-        def everything(rotated: str) -> list[Manifest]:
-            secrets = {"rotated": rotated, "broken": "broken", "still": "still"}
-            listeners = [https(name, f"{name}.example.com", secret, port=port) for name, secret in secrets.items()]
-            return [gateway(*listeners), http_route("route", rule()), *backend_service("v1", backends["v1"].port)]
-
-        folder.write("all.yaml", everything("rotated"))
-        folder.write("rotated.yaml", tls_secret("rotated", pairs[0]))
-        folder.write("still.yaml", tls_secret("still", still))
-        async with (
-            Command(tmp_path / "home", "--files", str(folder.path)) as command,
-            envoy_at(command.xds, tmp_path / "envoy"),
-        ):
-            # Missing from the beginning: that hostname alone has no connection.
-            await until_answer(port, Request(ROTATED), tls=trusting(pairs[0]))
-            await until_answer(port, Request(STILL), tls=trusting(still))
-            assert (await ask(port, Request(BROKEN), trusting(broken, stranger))).status == 0
-            await until_condition(command, "False", "InvalidCertificateRef", "Secret demo/broken does not exist")
-
-            seen: set[bytes] = set()
-            opened: set[int] = set()
-            kept = Traffic(
-                port, Request(STILL), tls=trusting(still), clients=1,
-                watch=lambda _, __, connection: opened.add(connection.opened),
-            )  # fmt: skip
-            shaking = Traffic(port, Request(STILL), tls=trusting(still), clients=1, fresh=True)
-            turning = Traffic(
-                port, Request(ROTATED), tls=trusting(*pairs), clients=1, fresh=True,
-                watch=lambda _, __, connection: seen.add(connection.certificate),
-            )  # fmt: skip
-            async with kept, shaking, turning:
-                for pair in pairs[1:]:
-                    await turning.answers.grow(20)
-                    folder.write("rotated.yaml", tls_secret("rotated", pair))
-                    await until_certificate(port, pair)
-                    seen.clear()
-                    await turning.answers.grow(20)
-                    assert seen <= {pair.der}
-
-                # Mismatched: as missing as before, and told. Then mended, then mismatched again: the last good pair stays.
-                folder.write("broken.yaml", tls_secret("broken", broken, key=stranger))
-                await until_condition(command, "False", "InvalidCertificateRef", "does not belong to")
-                assert (await ask(port, Request(BROKEN), trusting(broken, stranger))).status == 0
-                folder.write("broken.yaml", tls_secret("broken", broken))
-                await until_answer(port, Request(BROKEN), tls=trusting(broken), patience_s=FOLLOW_S)
-                await until_condition(command, "True", "ResolvedRefs", "")
-                folder.write("broken.yaml", tls_secret("broken", stranger, key=broken))
-                await until_condition(command, "False", "InvalidCertificateRef", "does not belong to")
-                assert (await ask(port, Request(BROKEN), trusting(broken))).status == 200
-                folder.remove("broken.yaml")
-                await until_condition(command, "False", "InvalidCertificateRef", "does not exist")
-                folder.write("broken.yaml", tls_secret("broken", stranger))
-                await until_answer(port, Request(BROKEN), tls=trusting(stranger), patience_s=FOLLOW_S)
-                await until_condition(command, "True", "ResolvedRefs", "")
-                await asyncio.gather(*(traffic.answers.grow(20) for traffic in (kept, shaking, turning)))
-            for traffic in (kept, shaking, turning):
-                assert traffic.failures == 0, traffic.bad
-            assert opened == {1}, "the connection of the hostname that nothing happened to was closed"
-            print({"kept": kept.by_status, "new handshakes": shaking.by_status, "rotated": turning.by_status})
+        opened: set[int] = set()
+        seen: set[bytes] = set()
+        kept = Traffic(
+            scene.port, Request(STILL), tls=trusting(still), clients=1,
+            watch=lambda _, __, connection: opened.add(connection.opened),
+        )  # fmt: skip
+        shaking = Traffic(scene.port, Request(STILL), tls=trusting(still), clients=1, fresh=True)
+        turning = Traffic(
+            scene.port, Request(ROTATED), tls=trusting(*pairs), clients=1, fresh=True,
+            watch=lambda _, __, connection: seen.add(connection.certificate),
+        )  # fmt: skip
+        async with kept, shaking, turning:
+            await rotate(scene, pairs, turning, seen)
+            await break_and_mend(scene, make_pair(BROKEN), make_pair(BROKEN))
+            await asyncio.gather(*(traffic.answers.grow(20) for traffic in (kept, shaking, turning)))
+        for traffic in (kept, shaking, turning):
+            assert traffic.failures == 0, traffic.bad
+        assert opened == {1}, "the connection of the hostname that nothing happened to was closed"
 
 
-async def until_condition(command: Command, status: str, reason: str, message: str) -> None:
-    """Returns once the status of the listener ``broken`` says this."""
+async def rotate(scene: Scene, pairs: list[Pair], traffic: Traffic, seen: set[bytes]) -> None:
+    """One certificate after the other; each is all that new connections see once one has seen it."""
+    for pair in pairs[1:]:
+        await traffic.answers.grow(20)
+        scene.write_secret("rotated", pair)
+        await scene.until_certificate(ROTATED, pair)
+        # The answer under way may still be of a connection that was opened before.
+        await traffic.answers.grow(1)
+        seen.clear()
+        await traffic.answers.grow(20)
+        assert seen == {pair.der}
+    # Another Secret for the same hostname changes its filter chain, and nobody else's.
+    scene.write_secret("rotated-2", pairs[0])
+    scene.write_gateway(rotated="rotated-2")
+    await scene.until_certificate(ROTATED, pairs[0])
 
-    async def is_said() -> bool:
-        found = await command.admin.condition("Gateway demo/web", "ResolvedRefs", "broken")
-        return found[:2] == (status, reason) and message in found[2]
 
-    await until(f"the status says {status} {reason} {message}", is_said)
-
-
-async def until_certificate(port: int, pair: Pair) -> None:
-    """Returns once a new handshake shows this certificate."""
-
-    async def is_shown() -> bool:
-        async with Connection(port, trusting(pair)) as connection:
-            return (await connection.ask(Request(ROTATED))).status == 200 and connection.certificate == pair.der
-
-    await until("the new certificate is shown", is_shown, FOLLOW_S)
+async def break_and_mend(scene: Scene, good: Pair, other: Pair) -> None:
+    """Missing, mismatched and mended; then mismatched and missing again, when there is a last good one to keep, and mended."""
+    await scene.until_status("Secret demo/broken does not exist")
+    assert await scene.status_of(BROKEN, good, other) == 0
+    scene.write_secret("broken", good, key=other)
+    await scene.until_status("does not belong to")
+    assert await scene.status_of(BROKEN, good, other) == 0
+    scene.write_secret("broken", good)
+    await scene.until_certificate(BROKEN, good)
+    await scene.until_status()
+    scene.write_secret("broken", other, key=good)
+    await scene.until_status("does not belong to")
+    assert await scene.status_of(BROKEN, good) == 200
+    scene.folder.remove("broken.yaml")
+    await scene.until_status("does not exist")
+    scene.write_secret("broken", other)
+    await scene.until_certificate(BROKEN, other)
+    await scene.until_status()
 
 
 def plain(pair: Pair) -> dict[str, str]:
@@ -119,6 +148,11 @@ def plain(pair: Pair) -> dict[str, str]:
 
 def secret(name: str, **fields: object) -> Manifest:
     return manifest("Secret", "v1", name, "demo", **{"type": "kubernetes.io/tls", **fields})
+
+
+def longest_word(pair: Pair) -> str:
+    """Of the second half of a key's PEM, where it is private."""
+    return max(re.findall("[A-Za-z0-9]+", pair.key[len(pair.key) // 2 :]), key=len)
 
 
 def spoilt(pairs: list[Pair], word: str) -> dict[str, str]:
@@ -150,6 +184,8 @@ def spoilt(pairs: list[Pair], word: str) -> dict[str, str]:
         "other-kind": manifest("Secrett", "v1", "other-kind", "demo", data=plain(take())),
         "other-version": secret("other-version", data=plain(take())) | {"apiVersion": "v2"},
         "opaque": secret("opaque", type="Opaque", stringData={"server.key": take().key}),
+        "a-type": secret("a-type", type=take().key, stringData={"tls.key": take().key}),
+        "a-name": secret(take().key, stringData={"tls.key": "x"}),
         "a-config-map": manifest("ConfigMap", "v1", "map", "demo", data={"key": take().key}),
     }
     texts = {name: to_text(document) for name, document in documents.items()}
@@ -172,7 +208,7 @@ async def test_no_byte_of_a_key_is_found_anywhere(folder: Folder, tmp_path: Path
     port = free_port()
     served = [make_pair(ROTATED), make_pair(ROTATED, kind="rsa"), make_pair(BROKEN)]
     hidden = [make_pair("hidden.example.com") for _ in range(40)]
-    word = max(re.findall("[A-Za-z0-9]+", make_pair("hidden.example.com", kind="rsa").key), key=len)
+    word = longest_word(make_pair("hidden.example.com", kind="rsa"))
     files = spoilt(hidden, word)
     names = ["rotated", "broken"]
     async with serving_all("v1") as backends, Command(tmp_path / "home", "--files", str(folder.path)) as command:

@@ -10,12 +10,12 @@ import pytest
 
 from controlplane.runtime.options import HostPort
 from tests.conformance.manifests import Manifest, gateway, http_route, listener, rule
-from tests.conftest import EnvoyProcess, free_port
+from tests.conftest import EnvoyProcess
 
 from .backends import serving_all
 from .client import NOTHING, Request, Traffic, ask
 from .folder import Folder, backend_service
-from .plane import LOOPBACK, Admin, envoy_for, is_settled, planning, until, until_answer
+from .plane import LOOPBACK, Admin, envoy_for, free_port, is_settled, planning, until, until_answer
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio]
 

@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.manifests import backend, endpoint_slice, filter_, gateway, http_route, listener, rule
-from tests.conftest import free_port
 
 from .backends import serving_all
 from .client import Request, Traffic
 from .folder import Folder, backend_service, endpoints, flat
-from .plane import envoy_for, planning, until, until_answer
+from .plane import envoy_for, free_port, planning, until, until_answer
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio]
 

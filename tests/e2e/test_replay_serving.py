@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 
 from tests.conformance.manifests import gateway, http_route, https, listener, rule
-from tests.conftest import free_port
 
 from .backends import serving_all
 from .certificates import make_pair, tls_secret, trusting
 from .client import Request, ask
 from .folder import Folder, backend_service
-from .plane import Admin, Command, envoy_at, planning, until, until_answer
+from .plane import Admin, Command, envoy_at, free_port, planning, until, until_answer
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio]
 

@@ -12,13 +12,11 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from tests.conftest import free_port
-
 from .backends import SLOW, Backend, serving_all, serving_h2c
 from .client import Answer, Connection, Request, ask
 from .features import BACKENDS, REDIRECTS, SLASHES, every_feature, host
 from .folder import Folder
-from .plane import Command, until_answer
+from .plane import Command, end_envoys, free_port, until_answer
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio(loop_scope="module")]
 
@@ -59,6 +57,7 @@ async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serv
         await stack.enter_async_context(Command(directory, "--files", str(folder.path), "--infra", "host"))
         await until_answer(port, Request(host("paths"), "/foo"))
         yield Served(port, backends)
+    assert not end_envoys(directory)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import struct
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -39,6 +40,7 @@ from controlplane.xds import (
 )
 from controlplane.xds.server import SERVICE
 from controlplane.xds.types import CLUSTER, LISTENER, LOAD_ASSIGNMENT, SECRET
+from controlplane.xds.wire import Request
 
 pytestmark = pytest.mark.asyncio
 PATIENCE_S = 10.0
@@ -485,6 +487,20 @@ async def test_a_herd_of_reconnects_is_served(serve):
         raise AssertionError
 
     assert await asyncio.gather(*(reconnect() for _ in range(50))) == [0] * 50
+
+
+async def test_s15_what_a_reconnect_claimed_is_not_kept(serve):
+    served = await serve()
+    versions = {f"c{number}": "1" for number in range(100)}
+    served.put(CLUSTER, **versions)
+    async with connect(served) as client:
+        await client.say(CLUSTER, initial_resource_versions=versions)
+        await client.ack(await client.hear())
+        await served.event(ProxyConnected)
+        [stream] = served.server._streams.values()
+        assert stream._first is None
+        gc.collect()
+        assert not [found for found in gc.get_objects() if isinstance(found, Request) and found.versions]
 
 
 async def test_secrets_are_resolved_when_they_are_sent_and_appear_nowhere_else(serve):
