@@ -54,7 +54,7 @@ def quickstart(directory: Path | None) -> None:
     options.check()
     _STATE.mkdir(parents=True, exist_ok=True)
     console = Console()
-    with (_STATE / "controlplane.log").open("a", encoding="utf-8") as output:
+    with (_STATE / "output.log").open("a", encoding="utf-8") as output:
         configure_logs(output=output)
         run_loop(_run, options, console)
     console.print("\nAll stopped. What happened is in the log:")
@@ -112,19 +112,15 @@ def _is_up(plane: ControlPlane) -> bool:
 def _picture(plane: ControlPlane) -> Panel:
     parts = Table.grid(padding=(0, 2))
     parts.add_column(style="bold")
-    parts.add_row("manifests", _short(plane.options.files), "edit them: every save is served")
+    parts.add_row("manifests", _short(plane.options.files), "each save is served")
     for backend in _BACKENDS:
-        parts.add_row("backend", f"{backend.name} on 127.0.0.1:{backend.port}", "answers with what it was asked")
-    parts.add_row("control plane", f"xDS on {plane.options.xds}", "where the Envoy connects")
-    parts.add_row("", f"http://{plane.admin}", "readyz?verbose  debug/proxies  metrics")
+        parts.add_row("backend", f"{backend.name} on 127.0.0.1:{backend.port}", "echoes requests")
+    parts.add_row("control plane", f"xDS on {plane.options.xds}", "where Envoy connects")
+    parts.add_row("", f"http://{plane.admin}", "readyz, metrics, debug")
     for gateway, statistics in (plane.infra.statistics() if plane.infra is not None else {}).items():
-        parts.add_row(
-            "Envoy", f"for Gateway {gateway}", f"pid {statistics.pid}, its admin port {statistics.admin_port}"
-        )
-    parts.add_row(
-        "output", _short(Path.cwd() / _STATE / "controlplane.log"), "the control plane's and Envoy's own words"
-    )
-    parts.add_row("log", _short(plane.options.log_dir), "all of this can be replayed")
+        parts.add_row("Envoy", f"for Gateway {gateway}", f"pid {statistics.pid}, admin {statistics.admin_port}")
+    parts.add_row("output", _short(Path.cwd() / _STATE / "output.log"), "what it and Envoy say")
+    parts.add_row("log", _short(plane.options.log_dir), "can be replayed")
     return Panel(parts, title="controlplane quickstart", title_align="left", expand=False)
 
 

@@ -8,7 +8,7 @@ Source: envoy/config/core/v3/base.proto, Node; google/protobuf/struct.proto.
 import msgspec
 
 from controlplane.xds.errors import invalid
-from controlplane.xds.wire import LENGTH, VARINT, fields, text
+from controlplane.xds.protobuf import LENGTH, VARINT, fields, text
 
 ROLE_PREFIX = "controlplane"
 _MAX_TEXT = 512

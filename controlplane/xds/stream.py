@@ -148,7 +148,7 @@ class ProxyStream:
     def _take(self, data: bytes) -> None:
         """Takes one request in; the node, which is known, stays unread (S2)."""
         assert self._machine is not None
-        request = scan_request(data, max_names=self._host.settings.limits.names)
+        request = scan_request(data)
         for fact in self._machine.receive(request):
             if isinstance(fact, Rejected):
                 self._rejected(fact)

@@ -10,18 +10,28 @@ A decoder of protobuf has to accept fields in any order, repeated, split and unk
 Source: protobuf.dev/programming-guides/encoding; envoy/service/discovery/v3/discovery.proto.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import msgspec
 
-from controlplane.xds.errors import exhausted, invalid
-
-VARINT, FIXED64, LENGTH, GROUP, GROUP_END, FIXED32 = range(6)
+from controlplane.xds.errors import invalid
+from controlplane.xds.protobuf import (
+    LENGTH,
+    MAX_FIELDS,
+    VARINT,
+    field,
+    fields,
+    read_varint,
+    skip,
+    text,
+    too_many,
+    truncated,
+    varint,
+)
 
 _VERSIONS = 5 << 3 | LENGTH
 _SUBSCRIBE = 3 << 3 | LENGTH
 _UNSUBSCRIBE = 4 << 3 | LENGTH
-_MAX_GROUP_DEPTH = 32
 
 
 class ErrorDetail(msgspec.Struct, frozen=True):
@@ -44,34 +54,37 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """Present in a rejection, also when it is empty."""
 
 
-def scan_request(data: bytes, *, max_names: int = 100_000) -> Request:
+def scan_request(data: bytes, *, max_fields: int = MAX_FIELDS) -> Request:
     """The parts of a ``DeltaDiscoveryRequest`` that a server acts on.
 
     The node is passed over without a look: 61 kB in every message of some proxies, and known since the first (S2).
 
     Args:
         data: One whole message.
-        max_names: Limit for each list of names and for the map of versions.
+        max_fields: Limit of its fields, each name and each claimed version being one.
 
     Raises:
-        XdsError: ``INVALID_ARGUMENT`` when the bytes are no such message; ``RESOURCE_EXHAUSTED`` past ``max_names``.
+        XdsError: ``INVALID_ARGUMENT`` when the bytes are no such message; ``RESOURCE_EXHAUSTED`` past ``max_fields``.
 
-    Cost: O(len(data)), about 1 microsecond a name.
+    Cost: O(len(data)), about 0.7 microseconds a field.
     """
     type_url = nonce = ""
     subscribe: list[str] = []
     unsubscribe: list[str] = []
     versions: dict[str, str] = {}
     error: bytes | None = None
-    position, end = 0, len(data)
+    position, end, left = 0, len(data), max_fields
     try:
         while position < end:
+            left -= 1
+            if left < 0:
+                raise too_many(max_fields)
             tag = data[position]
             position += 1
             if tag >= 0x80:
                 tag, position = read_varint(data, position - 1, end)
             if tag & 7 != LENGTH:
-                position = _skip(data, position, end, tag)
+                position = skip(data, position, end, tag)
                 continue
             length = data[position]
             position += 1
@@ -79,7 +92,7 @@ def scan_request(data: bytes, *, max_names: int = 100_000) -> Request:
                 length, position = read_varint(data, position - 1, end)
             start, position = position, position + length
             if position > end:
-                raise _truncated()
+                raise truncated()
             if tag == _VERSIONS:
                 _scan_version(data, start, position, versions)
             elif tag == _SUBSCRIBE:
@@ -99,12 +112,9 @@ def scan_request(data: bytes, *, max_names: int = 100_000) -> Request:
                     case _:
                         pass
     except IndexError:
-        raise _truncated() from None
+        raise truncated() from None
     except UnicodeDecodeError:
         raise invalid("the request is not protobuf: a string is not UTF-8") from None
-    longest = max(len(subscribe), len(unsubscribe), len(versions))
-    if longest > max_names:
-        raise exhausted(f"the request names {longest} resources; the limit is {max_names}")
     return Request(
         type_url=type_url,
         subscribe=tuple(subscribe),
@@ -157,115 +167,6 @@ def _scan_error(data: bytes) -> ErrorDetail:
         elif number == 2 and wire_type == LENGTH:
             message = text(content)
     return ErrorDetail(code, message)
-
-
-def fields(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int, bytes | int]]:
-    """The fields of a message in their order: number, wire type, content.
-
-    Content is bytes for ``LENGTH``, an unsigned integer for ``VARINT``; fixed numbers and groups are skipped.
-
-    Raises:
-        XdsError: ``INVALID_ARGUMENT`` when the bytes are not protobuf.
-    """
-    position = start
-    end = len(data) if end is None else end
-    while position < end:
-        tag, position = read_varint(data, position, end)
-        number, wire_type = tag >> 3, tag & 7
-        if number == 0:
-            raise invalid("the request is not protobuf: a field has number 0")
-        if wire_type == LENGTH:
-            length, position = read_varint(data, position, end)
-            if position + length > end:
-                raise _truncated()
-            yield number, wire_type, data[position : position + length]
-            position += length
-        elif wire_type == VARINT:
-            value, position = read_varint(data, position, end)
-            yield number, wire_type, value
-        else:
-            position = _skip(data, position, end, tag)
-
-
-def text(content: bytes | int) -> str:
-    """The string that a ``LENGTH`` field holds.
-
-    Raises:
-        XdsError: ``INVALID_ARGUMENT`` when it is not UTF-8.
-    """
-    assert isinstance(content, bytes)
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        raise invalid("the request is not protobuf: a string is not UTF-8") from None
-
-
-def read_varint(data: bytes, position: int, end: int) -> tuple[int, int]:
-    """An unsigned integer of at most 64 bits, and the position after it.
-
-    Raises:
-        XdsError: ``INVALID_ARGUMENT`` when it is cut off or longer than 10 octets.
-    """
-    result = 0
-    for shift in range(0, 70, 7):
-        if position >= end:
-            raise _truncated()
-        octet = data[position]
-        position += 1
-        result |= (octet & 0x7F) << shift
-        if octet < 0x80:
-            return result & 0xFFFFFFFFFFFFFFFF, position
-    raise invalid("the request is not protobuf: a number is longer than 64 bits")
-
-
-def _skip(data: bytes, position: int, end: int, tag: int, depth: int = 0) -> int:
-    """The position after the content of a field that nobody asked for."""
-    if tag >> 3 == 0:
-        raise invalid("the request is not protobuf: a field has number 0")
-    match tag & 7:
-        case 0:
-            _, position = read_varint(data, position, end)
-        case 1:
-            position += 8
-        case 2:
-            length, position = read_varint(data, position, end)
-            position += length
-        case 5:
-            position += 4
-        case 3 if depth < _MAX_GROUP_DEPTH:
-            while True:
-                inner, position = read_varint(data, position, end)
-                if inner & 7 == GROUP_END:
-                    if inner >> 3 != tag >> 3:
-                        raise invalid("the request is not protobuf: a group is closed by another's end")
-                    break
-                position = _skip(data, position, end, inner, depth + 1)
-        case _:
-            raise invalid(f"the request is not protobuf: wire type {tag & 7} in field {tag >> 3}")
-    if position > end:
-        raise _truncated()
-    return position
-
-
-def _truncated() -> Exception:
-    return invalid("the request is not protobuf: it is cut off")
-
-
-def varint(value: int) -> bytes:
-    """An unsigned integer on the wire."""
-    if value < 0x80:
-        return bytes((value,))
-    octets = bytearray()
-    while value >= 0x80:
-        octets.append(value & 0x7F | 0x80)
-        value >>= 7
-    octets.append(value)
-    return bytes(octets)
-
-
-def field(number: int, content: bytes) -> bytes:
-    """A field that holds bytes, a string or a message."""
-    return b"".join((varint(number << 3 | LENGTH), varint(len(content)), content))
 
 
 def resource_head(type_url: str, name: str, version: str, body_length: int) -> bytes:

@@ -70,9 +70,9 @@ from controlplane._proto.envoy.extensions.transport_sockets.tls.v3 import (
 from controlplane._proto.envoy.type.matcher.v3 import RegexMatcher
 from controlplane._proto.google.protobuf import Any as ProtoAny
 from controlplane.xds import Event, ProxyConnected, ProxyRejected, Settings, Views, XdsServer
+from controlplane.xds.protobuf import field
 from controlplane.xds.transport import abort
 from controlplane.xds.types import CLUSTER, LISTENER, LOAD_ASSIGNMENT, ROUTE_CONFIGURATION, VIRTUAL_HOST
-from controlplane.xds.wire import field
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio]
 
