@@ -1,52 +1,26 @@
-"""From the reducers' rows to the resources that each gateway is served."""
+"""From the reducers' rows to the resources that each gateway is served.
+
+What a gateway is served follows from its ports: they use route configurations and secrets, virtual hosts use clusters. A use is
+a row, so what nothing uses any more is gone by itself, and nobody keeps a list of who refers to whom.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from controlplane.krt import Collection, Count, Fetch, Graph, Group
-from controlplane.model.events import Settings
-from controlplane.model.ir import HostRoute, ListenerPort, ResolvedRoute
-from controlplane.model.kubernetes import Secret
+from controlplane.krt import Collection, Count, Fetch, Graph
+from controlplane.model.ir import ListenerPort
 from controlplane.reducers import State
-from controlplane.reducers.hostnames import wider
+from controlplane.reducers.gateways import current_settings
 from controlplane.translate.cluster import translate_cluster, translate_endpoints
 from controlplane.translate.listener import translate_listener, translate_route_configuration
-from controlplane.translate.resource import Encoded, Resource, TypeUrl, content_version, resource
-from controlplane.translate.route import MISDIRECTED, RouteEntry, translate_rule
+from controlplane.translate.resource import Encoded, Resource, TypeUrl, resource
 from controlplane.translate.secret import translate_secret
-from controlplane.translate.wire import embed
-
-_NAME, _DOMAINS, _ROUTES = 1, 2, 3
-"""Fields of VirtualHost. Source: route_components.proto."""
-
-
-def misdirected_request(key: tuple[str, str, str]) -> tuple[EncodedRoutes, ...]:
-    """The one route of a hostname that is another listener's."""
-    entry = RouteEntry((0, 0, 0, 0, 0, False, "", "", 0, 0), MISDIRECTED, ())
-    return (EncodedRoutes((key[0], key[1], ""), (entry,)),)
-
-
-class EncodedRoutes(msgspec.Struct, frozen=True):
-    """The Envoy routes of one HTTPRoute on one route configuration."""
-
-    key: tuple[str, str, str]
-    """Gateway, route configuration, route."""
-    entries: tuple[RouteEntry, ...]
-
-
-class VirtualHostRow(msgspec.Struct, frozen=True):
-    """A virtual host, and the clusters that it names."""
-
-    key: tuple[str, str, str]
-    """Gateway, route configuration, hostname."""
-    version: str
-    body: bytes
-    clusters: tuple[str, ...]
+from controlplane.translate.virtual_host import VirtualHostRow, declare_virtual_hosts
 
 
 class Use(msgspec.Struct, frozen=True):
@@ -65,183 +39,118 @@ class Translation:
     """Every resource of every gateway, by (gateway, type URL, name)."""
 
 
-def _use(row: Use) -> tuple[str, ...]:
-    return row.key[:2]
-
-
-def compose_virtual_host(key: tuple[str, str, str], ranks: Iterable[Iterable[EncodedRoutes]]) -> VirtualHostRow:
-    """A virtual host from routes that are encoded already.
-
-    Args:
-        key: Gateway, route configuration, hostname.
-        ranks: The routes of the hostname itself, then those of each wider one, the closest first: rules of a more specific
-            hostname have precedence, and what they do not match goes to the less specific. Source: Gateway API v1,
-            HTTPRouteSpec.Hostnames.
-
-    Cost: O(routes), for sorting them and laying them together.
-    """
-    _, route_configuration, hostname = key
-    entries: list[RouteEntry] = []
-    seen: set[str] = set()
-    for rank in ranks:
-        fresh = [row for row in rank if row.key[2] not in seen]
-        seen.update(row.key[2] for row in fresh)
-        entries.extend(sorted((entry for row in fresh for entry in row.entries), key=lambda entry: entry.precedence))
-    name = f"{route_configuration}/{hostname}"
-    body = b"".join(
-        (
-            embed(_NAME, name.encode()),
-            embed(_DOMAINS, hostname.encode()),
-            *(embed(_ROUTES, entry.body) for entry in entries),
-        )
-    )
-    clusters = {cluster for entry in entries for cluster in entry.clusters}
-    return VirtualHostRow(key, content_version(body), body, tuple(sorted(clusters)))
-
-
 def declare_translation(graph: Graph, state: State) -> Translation:
     """Declare everything between the reducers' rows and the wire."""
-    base = state.base
-
-    def settings(fetch: Fetch) -> Settings:
-        row = fetch(base.settings, "settings")
-        return row.settings if row is not None else Settings()
-
-    def make_listener(row: ListenerPort, fetch: Fetch) -> Resource:
-        name, body = translate_listener(row, settings(fetch))
-        return resource(row.key[0], TypeUrl.LISTENER, name, body)
-
-    listeners = graph.map("listener_resources", Resource, state.gateways.ports, make_listener, reads=(base.settings,))
-
-    def use_route_configurations(row: ListenerPort, fetch: Fetch) -> Iterator[Use]:
-        gateway, address, port = row.key
-        for chain in row.chains:
-            yield Use((gateway, chain.route_configuration, f"{address}~{port}"))
-
-    uses = graph.map("route_configuration_uses", Use, state.gateways.ports, use_route_configurations)
-    used_route_configurations = graph.count("used_route_configurations", uses, by=_use)
-
-    def make_route_configuration(row: Count, fetch: Fetch) -> Resource:
-        gateway, name = row.key
-        return resource(gateway, TypeUrl.ROUTE_CONFIGURATION, name, translate_route_configuration(name))
-
+    listeners = _declare_listeners(graph, state)
+    used_route_configurations = _declare_uses(graph, state, "route_configuration", _route_configurations_of)
     route_configurations = graph.map(
-        "route_configuration_resources", Resource, used_route_configurations, make_route_configuration
+        "route_configuration_resources", Resource, used_route_configurations, _make_route_configuration
     )
-
-    def encode_routes(route: ResolvedRoute, fetch: Fetch) -> Iterator[EncodedRoutes]:
-        attachment = fetch(state.attachments.routes, route.key)
-        if attachment is None:
-            return
-        places = {
-            (parent.gateway, listener.route_configuration): listener
-            for parent in attachment.parents
-            for listener in parent.listeners
-            if listener.hostnames
-        }
-        for place, listener in sorted(places.items(), key=lambda item: item[0]):
-            entries = [
-                entry
-                for rule in route.rules
-                for entry in translate_rule(route, rule, listener.protocol.lower(), listener.port)
-            ]
-            yield EncodedRoutes((*place, route.key), tuple(entries))
-
-    encoded_routes = graph.map(
-        "encoded_routes", EncodedRoutes, state.routes, encode_routes, reads=(state.attachments.routes,)
-    )
-
-    def make_virtual_host(group: Group[HostRoute], fetch: Fetch) -> VirtualHostRow | None:
-        gateway, route_configuration, _ = group.key
-        if not fetch.exists(used_route_configurations, (gateway, route_configuration)):
-            return None
-        if any(row.misdirected for row in group.rows):
-            return compose_virtual_host(group.key, [misdirected_request(group.key)])
-        ranks = [group]
-        for hostname in wider(group.key[2], group.rows[0].listener):
-            found = fetch(state.attachments.hosts, (gateway, route_configuration, hostname))
-            if found is not None:
-                ranks.append(found)
-
-        def routes_of(rank: Group[HostRoute]) -> Iterator[EncodedRoutes]:
-            for row in rank.rows:
-                found = fetch(encoded_routes, (gateway, route_configuration, row.key[3])) if row.key[3] else None
-                if found is not None:
-                    yield found
-
-        return compose_virtual_host(group.key, map(routes_of, ranks))
-
-    virtual_hosts = graph.map(
-        "virtual_hosts",
-        VirtualHostRow,
-        state.attachments.hosts,
-        make_virtual_host,
-        reads=(used_route_configurations, encoded_routes, state.attachments.hosts),
-    )
-
-    def make_virtual_host_resource(row: VirtualHostRow, fetch: Fetch) -> Resource:
-        gateway, route_configuration, hostname = row.key
-        name = f"{route_configuration}/{hostname}"
-        return Resource((gateway, str(TypeUrl.VIRTUAL_HOST), name), row.version, row.body)
-
-    virtual_host_resources = graph.map("virtual_host_resources", Resource, virtual_hosts, make_virtual_host_resource)
-
-    def use_clusters(row: VirtualHostRow, fetch: Fetch) -> Iterator[Use]:
-        gateway, route_configuration, hostname = row.key
-        for cluster in row.clusters:
-            yield Use((gateway, cluster, route_configuration, hostname))
-
-    cluster_uses = graph.map("cluster_uses", Use, virtual_hosts, use_clusters)
-    used_clusters = graph.count("used_clusters", cluster_uses, by=_use)
-    # By name alone: what several gateways use is encoded once, what none uses never.
-    demanded = graph.count("demanded_clusters", cluster_uses, by=lambda row: row.key[1])
-    backends_by_cluster = state.backends.backends.index("backends_by_cluster", lambda row: row.cluster)
-    endpoints_by_cluster = state.backends.endpoints.index("endpoints_by_cluster", lambda row: row.cluster)
-
-    def make_cluster(row: Count, fetch: Fetch) -> Encoded | None:
-        found = fetch.by(backends_by_cluster, row.key)
-        return translate_cluster(found[0], settings(fetch)) if found else None
-
-    def make_load_assignment(row: Count, fetch: Fetch) -> Encoded | None:
-        found = fetch.by(endpoints_by_cluster, row.key)
-        return translate_endpoints(found[0]) if found else None
-
-    clusters = graph.map("clusters", Encoded, demanded, make_cluster, reads=(base.settings, backends_by_cluster))
-    load_assignments = graph.map(
-        "load_assignments", Encoded, demanded, make_load_assignment, reads=(endpoints_by_cluster,)
-    )
-
-    def serve(
-        name: str, used: Collection[Count], shared: Collection[Encoded], type_url: TypeUrl
-    ) -> Collection[Resource]:
-        """What a gateway uses of the shared resources of a type."""
-
-        def make(row: Count, fetch: Fetch) -> Resource | None:
-            gateway, key = row.key
-            found = fetch(shared, key)
-            return Resource((gateway, str(type_url), key), found.version, found.body) if found is not None else None
-
-        return graph.map(name, Resource, used, make, reads=(shared,))
-
-    def make_secret(secret: Secret, fetch: Fetch) -> Encoded | None:
-        return translate_secret(secret)
-
-    secrets = graph.map("secret_resources_shared", Encoded, base.secrets, make_secret)
-
-    def use_secrets(row: ListenerPort, fetch: Fetch) -> Iterator[Use]:
-        gateway, address, port = row.key
-        for secret in sorted({secret for chain in row.chains for secret in chain.secrets}):
-            yield Use((gateway, secret, f"{address}~{port}"))
-
-    secret_uses = graph.map("secret_uses", Use, state.gateways.ports, use_secrets)
-    used_secrets = graph.count("used_secrets", secret_uses, by=_use)
+    virtual_hosts = declare_virtual_hosts(graph, state, used_route_configurations)
+    virtual_host_resources = graph.map("virtual_host_resources", Resource, virtual_hosts, _make_virtual_host_resource)
     parts: tuple[Collection[Any], ...] = (
-        serve("cluster_resources", used_clusters, clusters, TypeUrl.CLUSTER),
-        serve("load_assignment_resources", used_clusters, load_assignments, TypeUrl.LOAD_ASSIGNMENT),
-        serve("secret_resources", used_secrets, secrets, TypeUrl.SECRET),
+        *_declare_clusters(graph, state, virtual_hosts),
+        _declare_secrets(graph, state),
         listeners,
         route_configurations,
         virtual_host_resources,
     )
-    resources = graph.union("resources", Resource, parts)
-    return Translation(virtual_hosts, resources)
+    return Translation(virtual_hosts, graph.union("resources", Resource, parts))
+
+
+def _used(row: Use) -> tuple[str, ...]:
+    return row.key[:2]
+
+
+def _declare_listeners(graph: Graph, state: State) -> Collection[Resource]:
+    def make(row: ListenerPort, fetch: Fetch) -> Resource:
+        name, body = translate_listener(row, current_settings(fetch, state.base))
+        return resource(row.key[0], TypeUrl.LISTENER, name, body)
+
+    return graph.map("listener_resources", Resource, state.gateways.ports, make, reads=(state.base.settings,))
+
+
+def _route_configurations_of(port: ListenerPort) -> set[str]:
+    return {chain.route_configuration for chain in port.chains}
+
+
+def _secrets_of(port: ListenerPort) -> set[str]:
+    return {secret for chain in port.chains for secret in chain.secrets}
+
+
+def _declare_uses(
+    graph: Graph, state: State, what: str, names_of: Callable[[ListenerPort], set[str]]
+) -> Collection[Count]:
+    """What the ports of each gateway name, by (gateway, name)."""
+
+    def use(row: ListenerPort, fetch: Fetch) -> Iterator[Use]:
+        gateway, address, port = row.key
+        for name in sorted(names_of(row)):
+            yield Use((gateway, name, f"{address}~{port}"))
+
+    uses = graph.map(f"{what}_uses", Use, state.gateways.ports, use)
+    return graph.count(f"used_{what}s", uses, by=_used)
+
+
+def _make_route_configuration(row: Count, fetch: Fetch) -> Resource:
+    gateway, name = row.key
+    return resource(gateway, TypeUrl.ROUTE_CONFIGURATION, name, translate_route_configuration(name))
+
+
+def _make_virtual_host_resource(row: VirtualHostRow, fetch: Fetch) -> Resource:
+    gateway, route_configuration, hostname = row.key
+    name = f"{route_configuration}/{hostname}"
+    return Resource((gateway, str(TypeUrl.VIRTUAL_HOST), name), row.version, row.body)
+
+
+def _use_clusters(row: VirtualHostRow, fetch: Fetch) -> Iterator[Use]:
+    gateway, route_configuration, hostname = row.key
+    for cluster in row.clusters:
+        yield Use((gateway, cluster, route_configuration, hostname))
+
+
+def _declare_clusters(
+    graph: Graph, state: State, virtual_hosts: Collection[VirtualHostRow]
+) -> tuple[Collection[Resource], Collection[Resource]]:
+    """Clusters and their load assignments, as far as virtual hosts name them."""
+    uses = graph.map("cluster_uses", Use, virtual_hosts, _use_clusters)
+    used = graph.count("used_clusters", uses, by=_used)
+    # By name alone: what several gateways use is encoded once, what none uses never.
+    demanded = graph.count("demanded_clusters", uses, by=lambda row: row.key[1])
+    backends = state.backends.backends.index("backends_by_cluster", lambda row: row.cluster)
+    endpoints = state.backends.endpoints.index("endpoints_by_cluster", lambda row: row.cluster)
+
+    def make_cluster(row: Count, fetch: Fetch) -> Encoded | None:
+        found = fetch.by(backends, row.key)
+        return translate_cluster(found[0], current_settings(fetch, state.base)) if found else None
+
+    def make_load_assignment(row: Count, fetch: Fetch) -> Encoded | None:
+        found = fetch.by(endpoints, row.key)
+        return translate_endpoints(found[0]) if found else None
+
+    clusters = graph.map("clusters", Encoded, demanded, make_cluster, reads=(state.base.settings, backends))
+    assignments = graph.map("load_assignments", Encoded, demanded, make_load_assignment, reads=(endpoints,))
+    return (
+        _serve(graph, "cluster_resources", used, clusters, TypeUrl.CLUSTER),
+        _serve(graph, "load_assignment_resources", used, assignments, TypeUrl.LOAD_ASSIGNMENT),
+    )
+
+
+def _declare_secrets(graph: Graph, state: State) -> Collection[Resource]:
+    """Certificates, as far as ports name them; one that does not exist is not served, and its chain waits for it."""
+    shared = graph.map("encoded_secrets", Encoded, state.base.secrets, lambda row, fetch: translate_secret(row))
+    used = _declare_uses(graph, state, "secret", _secrets_of)
+    return _serve(graph, "secret_resources", used, shared, TypeUrl.SECRET)
+
+
+def _serve(
+    graph: Graph, name: str, used: Collection[Count], shared: Collection[Encoded], type_url: TypeUrl
+) -> Collection[Resource]:
+    """What each gateway uses of the shared resources of a type."""
+
+    def make(row: Count, fetch: Fetch) -> Resource | None:
+        gateway, key = row.key
+        found = fetch(shared, key)
+        return Resource((gateway, str(type_url), key), found.version, found.body) if found is not None else None
+
+    return graph.map(name, Resource, used, make, reads=(shared,))

@@ -229,19 +229,20 @@ class Machine:
     @property
     def deadline(self) -> float | None:
         """When ``next_response`` may have more to say although nothing came in."""
-        while self._deadlines and not self._is_due(0):
+        while self._deadlines and not self._is_waited_for():
             self._deadlines.popleft()
         return self._deadlines[0][0] if self._deadlines else None
 
-    def _is_due(self, position: int) -> bool:
-        _, delivery, nonce = self._deadlines[position]
+    def _is_waited_for(self) -> bool:
+        """Whether the answer of the first deadline is still missing."""
+        _, delivery, nonce = self._deadlines[0]
         return delivery.lanes.is_waiting(nonce)
 
     def _expire(self, now: float) -> None:
         while self._deadlines and self._deadlines[0][0] <= now:
-            is_due = self._is_due(0)
+            is_overdue = self._is_waited_for()
             _, delivery, nonce = self._deadlines.popleft()
-            if is_due:
+            if is_overdue:
                 items = delivery.expire(nonce)
                 if delivery is self._routes:
                     self._virtual_hosts.routes_taken(items, nonce)

@@ -118,10 +118,12 @@ def _skip_group(data: bytes, position: int, end: int, tag: int, left: Iterator[i
 
 
 def too_many(max_fields: int) -> XdsError:
+    """The message has more fields than anyone needs."""
     return exhausted(f"the request has more than {max_fields} fields, each name and each version being one")
 
 
 def truncated() -> XdsError:
+    """The message ends before it should."""
     return invalid("the request is not protobuf: it is cut off")
 
 

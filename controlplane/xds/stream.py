@@ -26,6 +26,7 @@ from controlplane.xds.wire import find_node, scan_request
 
 log = structlog.get_logger(__name__)
 
+ENDED = "the proxy ended the stream"
 SHUTDOWN = "the control plane is shutting down; connect again"
 
 
@@ -59,7 +60,7 @@ class ProxyStream:
         self._wake = asyncio.Event()
         self._scope = anyio.CancelScope()
         self._failure: Exception | None = None
-        self._reason = "the proxy ended the stream"
+        self._reason = ENDED
         self._is_closing = False
         self._settled_seq = 0
         self._reported_seq = 0
@@ -86,14 +87,16 @@ class ProxyStream:
                 await self._host.views.wait_open()
                 await self._converse(node)
             except asyncio.CancelledError:
-                if not self._is_closing and self._reason == "the proxy ended the stream":
+                if not self._is_closing and self._reason == ENDED:
                     self._reason = "the connection was lost"
                 raise
-            except Exception as error:
-                self._reason = str(error) if isinstance(error, XdsError) else type(error).__name__
-                raise
             finally:
+                if self._failure is not None:
+                    failure = self._failure
+                    self._reason = str(failure) if isinstance(failure, XdsError) else type(failure).__name__
                 self._disconnected(node)
+        if self._failure is not None:
+            raise self._failure
         if self._is_closing:
             raise XdsError(Status.UNAVAILABLE, SHUTDOWN)
 
@@ -117,8 +120,6 @@ class ProxyStream:
         finally:
             view.unlisten(self._changed)
             views.release(node.scope)
-        if self._failure is not None:
-            raise self._failure
 
     async def _until_end(self, side: Callable[[], Awaitable[None]], scope: anyio.CancelScope) -> None:
         """Runs the reader or the writer; whichever ends first ends both, and its error is the stream's."""

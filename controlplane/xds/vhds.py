@@ -169,7 +169,7 @@ class VirtualHosts(Delivery):
         if self._placed or not self._routes_asked or self._claims is None:
             return
         self._placed = True
-        for route_configuration in self._recalled:
+        for route_configuration in sorted(self._recalled):
             claims = self._claims.pop(route_configuration, {})
             for name in {*self.table.group(route_configuration), *claims}:
                 self.compare(name, claims.get(name))

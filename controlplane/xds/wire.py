@@ -1,13 +1,13 @@
-"""Protobuf by hand, for the two messages that every proxy exchanges with us all day.
+"""Requests and responses by hand: the two messages that every proxy exchanges with us all day.
 
 A proxy that reconnects sends the versions of all that it holds, thousands of map entries, in one message; decoding that into
 objects costs eight times what the scan below does (envoy-observed.md, trap 11). A response is composed from bytes that were
 encoded when the resource changed, so a thousand proxies cost a thousand joins, not a thousand encodings. This module knows
-protobuf's wire format and the field numbers; it must not know what a subscription is.
+the field numbers; it must not know what a subscription is.
 
 A decoder of protobuf has to accept fields in any order, repeated, split and unknown; so does this one.
 
-Source: protobuf.dev/programming-guides/encoding; envoy/service/discovery/v3/discovery.proto.
+Source: envoy/service/discovery/v3/discovery.proto.
 """
 
 from collections.abc import Iterable

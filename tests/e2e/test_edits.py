@@ -29,7 +29,7 @@ from .client import Connection, Traffic, ask
 from .editor import Editor
 from .folder import Folder
 from .oracle import PROBES, Outcome, Probe, expect, outcome_of
-from .plane import Command, envoy_at, free_port, until, until_answer
+from .plane import Command, envoy_at, free_port, is_settled, until, until_answer
 from .world import BACKENDS, ROUTES, STABLE, World, random_route
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio]
@@ -118,6 +118,7 @@ class Course:
         self._kinds[self.what.partition(":")[0]] += 1
         if away:
             await self._command.start()
+            await until("the Envoy is back", lambda: is_settled(self._admin))
         changed = [probe for probe in FAST_PROBES if expect(self._editor.world, probe) != before[probe]]
         await self._asker.until_right(self._editor.world, changed)
         if changed and not away:

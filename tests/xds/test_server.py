@@ -346,6 +346,25 @@ async def test_an_error_of_ours_ends_its_stream_alone(serve, monkeypatch):
         assert [resource.name for resource in (await good.hear()).resources] == ["a"]
 
 
+async def test_an_error_while_a_commit_is_taken_in_ends_its_stream_alone(serve, monkeypatch):
+    served = await serve()
+    async with connect(served) as bad, connect(served) as good:
+        for client in (bad, good):
+            await client.say(CLUSTER)
+            await client.ack(await client.hear())
+            await served.event(ProxyConnected, 1)
+        first = served.server._streams[min(served.server._streams)]
+        monkeypatch.setattr(first._machine, "changed", lambda before: 1 / 0)
+        with capture_logs() as logs:
+            served.put(CLUSTER, a="1")
+            assert [resource.name for resource in (await good.hear()).resources] == ["a"]
+            status, _ = await bad.end()
+        assert status is Status.INTERNAL
+        assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == ["stream_failed"]
+        assert (await served.event(ProxyDisconnected)).reason == "ZeroDivisionError"
+        assert served.server.stream_count == 1
+
+
 async def test_a_client_that_is_refused_again_and_again_is_logged_once(serve):
     served = await serve()
     with capture_logs() as logs:

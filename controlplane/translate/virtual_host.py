@@ -1,0 +1,125 @@
+"""Virtual hosts: encoded routes laid together, one resource a hostname."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import msgspec
+
+from controlplane.krt import Collection, Count, Fetch, Graph, Group
+from controlplane.model.ir import HostRoute, ResolvedRoute
+from controlplane.reducers import State
+from controlplane.reducers.hostnames import wider
+from controlplane.translate.resource import content_version
+from controlplane.translate.route import MISDIRECTED, RouteEntry, translate_rule
+from controlplane.translate.wire import embed
+
+_NAME: Final = 1
+_DOMAINS: Final = 2
+_ROUTES: Final = 3
+"""Fields of VirtualHost. Source: route_components.proto."""
+
+
+def misdirected_request(key: tuple[str, str, str]) -> tuple[EncodedRoutes, ...]:
+    """The one route of a hostname that is another listener's."""
+    entry = RouteEntry((0, 0, 0, 0, 0, False, "", "", 0, 0), MISDIRECTED, ())
+    return (EncodedRoutes((key[0], key[1], ""), (entry,)),)
+
+
+class EncodedRoutes(msgspec.Struct, frozen=True):
+    """The Envoy routes of one HTTPRoute on one route configuration."""
+
+    key: tuple[str, str, str]
+    """Gateway, route configuration, route."""
+    entries: tuple[RouteEntry, ...]
+
+
+class VirtualHostRow(msgspec.Struct, frozen=True):
+    """A virtual host, and the clusters that it names."""
+
+    key: tuple[str, str, str]
+    """Gateway, route configuration, hostname."""
+    version: str
+    body: bytes
+    clusters: tuple[str, ...]
+
+
+def compose_virtual_host(key: tuple[str, str, str], ranks: Iterable[Iterable[EncodedRoutes]]) -> VirtualHostRow:
+    """A virtual host from routes that are encoded already.
+
+    Args:
+        key: Gateway, route configuration, hostname.
+        ranks: The routes of the hostname itself, then those of each wider one, the closest first: rules of a more specific
+            hostname have precedence, and what they do not match goes to the less specific. Source: Gateway API v1,
+            HTTPRouteSpec.Hostnames.
+
+    Cost: O(routes), for sorting them and laying them together.
+    """
+    _, route_configuration, hostname = key
+    entries: list[RouteEntry] = []
+    seen: set[str] = set()
+    for rank in ranks:
+        fresh = [row for row in rank if row.key[2] not in seen]
+        seen.update(row.key[2] for row in fresh)
+        entries.extend(sorted((entry for row in fresh for entry in row.entries), key=lambda entry: entry.precedence))
+    name = f"{route_configuration}/{hostname}"
+    body = b"".join(
+        (
+            embed(_NAME, name.encode()),
+            embed(_DOMAINS, hostname.encode()),
+            *(embed(_ROUTES, entry.body) for entry in entries),
+        )
+    )
+    clusters = {cluster for entry in entries for cluster in entry.clusters}
+    return VirtualHostRow(key, content_version(body), body, tuple(sorted(clusters)))
+
+
+def declare_virtual_hosts(
+    graph: Graph, state: State, route_configurations: Collection[Count]
+) -> Collection[VirtualHostRow]:
+    """Declare the virtual hosts of the route configurations that are served, by (gateway, name)."""
+    encoded_routes = graph.map(
+        "encoded_routes",
+        EncodedRoutes,
+        state.routes,
+        lambda route, fetch: encode_routes(route, fetch, state),
+        reads=(state.attachments.routes,),
+    )
+    hosts = state.attachments.hosts
+
+    def make_virtual_host(group: Group[HostRoute], fetch: Fetch) -> VirtualHostRow | None:
+        gateway, route_configuration, hostname = group.key
+        if not fetch.exists(route_configurations, (gateway, route_configuration)):
+            return None
+        if any(row.misdirected for row in group.rows):
+            return compose_virtual_host(group.key, [misdirected_request(group.key)])
+
+        def routes_of(rank: Group[HostRoute]) -> Iterator[EncodedRoutes]:
+            for row in rank.rows:
+                found = fetch(encoded_routes, (gateway, route_configuration, row.key[3])) if row.key[3] else None
+                if found is not None:
+                    yield found
+
+        patterns = wider(hostname, group.rows[0].listener)
+        wider_groups = (fetch(hosts, (gateway, route_configuration, pattern)) for pattern in patterns)
+        ranks = [group, *(rank for rank in wider_groups if rank is not None)]
+        return compose_virtual_host(group.key, map(routes_of, ranks))
+
+    reads = (route_configurations, encoded_routes, hosts)
+    return graph.map("virtual_hosts", VirtualHostRow, hosts, make_virtual_host, reads=reads)
+
+
+def encode_routes(route: ResolvedRoute, fetch: Fetch, state: State) -> Iterator[EncodedRoutes]:
+    """The Envoy routes of an HTTPRoute, once for each route configuration: redirections name its port and scheme."""
+    attachment = fetch(state.attachments.routes, route.key)
+    places = {
+        (parent.gateway, listener.route_configuration): listener
+        for parent in (attachment.parents if attachment is not None else ())
+        for listener in parent.listeners
+        if listener.hostnames
+    }
+    for place, listener in sorted(places.items(), key=lambda item: item[0]):
+        scheme = listener.protocol.lower()
+        entries = (entry for rule in route.rules for entry in translate_rule(route, rule, scheme, listener.port))
+        yield EncodedRoutes((*place, route.key), tuple(entries))
