@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import hashlib
+import random
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -602,3 +603,71 @@ async def test_a_stopped_server_is_found_again(served, start_envoy, free_port):
     await served.until(lambda: VIRTUAL_HOST in served.server.statistics()[0]["types"])
     await served.settled()
     assert await envoy.request(port, "a.com") == (200, "A2")
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_random_edits_and_breaks_end_with_what_the_tables_hold(served, start_envoy, free_port, backend, seed):
+    chance = random.Random(seed)
+    ports = {"l0": free_port(), "l1": free_port()}
+    tables: dict[tuple[str, str], Row] = {}
+    envoy = await start_envoy(served.port, role=ROLE)
+
+    def edit() -> None:
+        """One commit: a cluster with its endpoints, a listener with its routes, or a few virtual hosts."""
+        wanted = dict(tables)
+        match chance.choice(["cluster", "cluster", "listener", "hosts", "hosts", "hosts"]):
+            case "cluster":
+                name = f"c{chance.randrange(4)}"
+                _set(wanted, (CLUSTER, name), chance.choice([None, cluster(name, chance.randrange(500, 999))]))
+            case "listener":
+                name = chance.choice(["l0", "l1"])
+                _set(wanted, (LISTENER, name), chance.choice([None, listener(name, ports[name], f"rc-{name}")]))
+            case _:
+                for _ in range(chance.randrange(1, 4)):
+                    route, domain = chance.choice(["rc-l0", "rc-l1"]), f"h{chance.randrange(6)}.com"
+                    made = host(domain, str(chance.random()), route=route)
+                    _set(wanted, (VIRTUAL_HOST, made.name), chance.choice([None, made, made]))
+        for name in [f"c{number}" for number in range(4)]:
+            exists = (CLUSTER, name) in wanted
+            _set(wanted, (LOAD_ASSIGNMENT, name), endpoints(name, backend) if exists else None)
+        for name in ("l0", "l1"):
+            exists = (LISTENER, name) in wanted
+            _set(wanted, (ROUTE_CONFIGURATION, f"rc-{name}"), routes(f"rc-{name}") if exists else None)
+        served_hosts = {
+            key: row
+            for key, row in wanted.items()
+            if key[0] != VIRTUAL_HOST or (LISTENER, key[1].split("/")[0].removeprefix("rc-")) in wanted
+        }
+        served.views.apply((SCOPE, *key, served_hosts.get(key)) for key in sorted({*tables, *served_hosts}))
+        tables.clear()
+        tables.update(served_hosts)
+
+    for _ in range(120):
+        edit()
+        if chance.random() < 0.1:
+            served.break_streams()
+        await asyncio.sleep(chance.choice([0, 0, 0.001, 0.01, 0.1]))
+    for name, port in ports.items():  # both serve in the end, whatever they went through
+        tables[LISTENER, name] = Row(listener(name, port, f"rc-{name}"))
+        tables[ROUTE_CONFIGURATION, f"rc-{name}"] = Row(routes(f"rc-{name}"))
+    served.views.apply((SCOPE, *key, row) for key, row in tables.items())
+    for name, port in ports.items():
+        await envoy.wait_for(port, "nobody.com", 404, SOON_S)
+        await served.settled()
+        for domain in (f"h{number}.com" for number in range(6)):
+            row = tables.get((VIRTUAL_HOST, f"rc-{name}/{domain}"))
+            expected = VirtualHost.parse(row.body).routes[0].direct_response.body.inline_string if row else ""
+            assert await envoy.request(port, domain) == ((200, expected) if row else (404, ""))
+    assert served.count(ProxyRejected) == 0
+    assert await envoy.stat("cluster_manager.warming_clusters") == 0
+    dump = await envoy.config_dump()
+    [clusters] = [part for part in dump["configs"] if part["@type"].endswith("ClustersConfigDump")]
+    held = {entry["cluster"]["name"] for entry in clusters.get("dynamic_active_clusters", ())}
+    assert held == {name for type_url, name in tables if type_url == CLUSTER}
+
+
+def _set(tables: dict[tuple[str, str], Row], key: tuple[str, str], message: Any) -> None:
+    if message is None:
+        tables.pop(key, None)
+    else:
+        tables[key] = Row(message)

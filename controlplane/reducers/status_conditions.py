@@ -1,0 +1,143 @@
+"""What is found about an object, as the conditions of its status. Pure functions of rows; nothing here reads a collection.
+
+Conditions and reasons are those that Gateway API names; two of our own say what the API has no word for: that the newest form
+of an object cannot be decoded, and that it sets fields that are not acted on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from controlplane.model.conditions import Condition, ConditionType, Reason, combine
+from controlplane.model.ir import Listener, ObjectReport, OwnedGateway, RouteParent
+from controlplane.model.references import FieldProblem
+from controlplane.reducers.hostnames import covers
+
+
+def _join(problems: Iterable[FieldProblem]) -> str:
+    return "; ".join(map(str, problems))
+
+
+def report_conditions(report: ObjectReport | None) -> list[Condition]:
+    """Our own conditions of an object; none where there is nothing to say."""
+    if report is None:
+        return []
+    conditions = []
+    if report.errors:
+        kept = "; the last good form is served" if report.present else ""
+        conditions.append(Condition(ConditionType.INPUT_VALID, False, Reason.INVALID, f"{_join(report.errors)}{kept}"))
+    if report.unsupported or report.warnings:
+        text = _join((*report.unsupported, *report.warnings))
+        conditions.append(Condition(ConditionType.FULLY_SUPPORTED, False, Reason.UNSUPPORTED_FIELD, text))
+    return conditions
+
+
+def visible_report(report: ObjectReport) -> ObjectReport:
+    """The part of a report that a status shows; where and when an event came in is no part of it."""
+    return msgspec.structs.replace(report, source="", seq=0, origin="", resource_version="", generation=None)
+
+
+def listener_conditions(
+    listener: Listener,
+    owned: OwnedGateway,
+    certificates: tuple[Condition, ...],
+    usable: bool,
+    unavailable: tuple[Condition, ...],
+) -> list[Condition]:
+    """The conditions of one listener.
+
+    Args:
+        listener: It.
+        owned: Its gateway.
+        certificates: What is wrong with its certificateRefs.
+        usable: Whether it has a certificate, or needs none.
+        unavailable: Why its port cannot be had.
+    """
+    accepted = listener.accepted
+    conflict = next((c for c in unavailable if c.type == ConditionType.ACCEPTED), None)
+    if accepted.status and listener.conflicted.status:
+        accepted = Condition(ConditionType.ACCEPTED, False, listener.conflicted.reason, listener.conflicted.message)
+    elif accepted.status and conflict is not None:
+        accepted = conflict
+    resolved_problems = tuple(c for c in (listener.kinds_resolved,) if not c.status) + certificates
+    resolved = combine(ConditionType.RESOLVED_REFS, Reason.RESOLVED_REFS, resolved_problems)
+    failed = [c for c in unavailable if c.type == ConditionType.PROGRAMMED]
+    if not accepted.status:
+        programmed = Condition(ConditionType.PROGRAMMED, False, Reason.INVALID, accepted.message)
+    elif owned.problems:
+        programmed = Condition(ConditionType.PROGRAMMED, False, Reason.INVALID, owned.problems[0].message)
+    elif failed:
+        programmed = failed[0]
+    elif not usable:
+        programmed = Condition(ConditionType.PROGRAMMED, False, Reason.INVALID, resolved.message)
+    else:
+        programmed = Condition(ConditionType.PROGRAMMED, True, Reason.PROGRAMMED)
+    return [accepted, listener.conflicted, resolved, programmed]
+
+
+def gateway_conditions(owned: OwnedGateway, listeners: Mapping[str, list[Condition]]) -> list[Condition]:
+    """The conditions of a gateway, from its own problems and its listeners' conditions."""
+    bad = [name for name, conditions in listeners.items() if not _is(conditions, ConditionType.ACCEPTED)]
+    programmed = [name for name, conditions in listeners.items() if _is(conditions, ConditionType.PROGRAMMED)]
+    dead = [name for name in listeners if name not in programmed]
+    if owned.problems:
+        accepted = combine(ConditionType.ACCEPTED, Reason.ACCEPTED, owned.problems)
+    elif bad:
+        message = f"listeners that are not valid: {', '.join(bad)}; see their conditions"
+        accepted = Condition(ConditionType.ACCEPTED, len(bad) < len(listeners), Reason.LISTENERS_NOT_VALID, message)
+    else:
+        accepted = Condition(ConditionType.ACCEPTED, True, Reason.ACCEPTED)
+    if programmed:
+        message = f"listeners that are not programmed: {', '.join(dead)}; see their conditions" if dead else ""
+        return [accepted, Condition(ConditionType.PROGRAMMED, True, Reason.PROGRAMMED, message)]
+    message = accepted.message if not accepted.status else "no listener is programmed; see their conditions"
+    return [accepted, Condition(ConditionType.PROGRAMMED, False, Reason.INVALID, message)]
+
+
+def _is(conditions: Iterable[Condition], type: ConditionType) -> bool:  # noqa: A002 (a condition's word)
+    return any(c.type == type and c.status for c in conditions)
+
+
+def route_conditions(
+    parent: RouteParent, rules: int, unresolved: tuple[Condition, ...], invalid: tuple[Condition, ...], failed: int
+) -> list[Condition]:
+    """The conditions of a route at one parent.
+
+    Args:
+        parent: The parent, with its acceptance as far as attachment goes.
+        rules: How many rules the route has.
+        unresolved: What is wrong with its references.
+        invalid: What is wrong with rules that cannot be served.
+        failed: How many rules cannot be served.
+    """
+    accepted = parent.accepted
+    conditions = []
+    if invalid and failed == rules and accepted.status:
+        accepted = combine(ConditionType.ACCEPTED, Reason.ACCEPTED, invalid)
+    elif invalid:
+        whole = combine(ConditionType.ACCEPTED, Reason.ACCEPTED, invalid)
+        message = f"Dropped Rule(s): {whole.message}"
+        conditions.append(Condition(ConditionType.PARTIALLY_INVALID, True, whole.reason, message))
+    return [accepted, combine(ConditionType.RESOLVED_REFS, Reason.RESOLVED_REFS, unresolved), *conditions]
+
+
+def overlapping(listener: Listener, siblings: Iterable[Listener]) -> list[Condition]:
+    """The condition of an HTTPS listener whose hostname overlaps with another's of its port; none where it does not.
+
+    Source: Gateway API v1, ListenerConditionOverlappingTLSConfig.
+    """
+    if listener.protocol != "HTTPS":
+        return []
+    others = [
+        other.name
+        for other in siblings
+        if other.key != listener.key
+        and (other.port, other.protocol) == (listener.port, listener.protocol)
+        and (covers(other.hostname, listener.hostname) or covers(listener.hostname, other.hostname))
+    ]
+    if not others:
+        return []
+    message = f"hostname: {listener.hostname} overlaps with that of listeners {', '.join(others)}"
+    return [Condition(ConditionType.OVERLAPPING_TLS_CONFIG, True, Reason.OVERLAPPING_HOSTNAMES, message)]
