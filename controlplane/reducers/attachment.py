@@ -21,7 +21,8 @@ from controlplane.model.ir import (
 )
 from controlplane.model.kubernetes import LabelSelector
 from controlplane.reducers.base import Base
-from controlplane.reducers.gateways import GATEWAY_GROUP, Gateways
+from controlplane.reducers.gateways import Gateways
+from controlplane.reducers.grants import GATEWAY_GROUP
 from controlplane.reducers.hostnames import ANY, intersect_hostnames, most_specific
 
 _NAMESPACE_NAME_LABEL: Final = "kubernetes.io/metadata.name"

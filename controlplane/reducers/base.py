@@ -11,7 +11,7 @@ from typing import Any, assert_never
 
 import msgspec
 
-from controlplane.krt import Graph, Source, Transaction
+from controlplane.krt import Fetch, Graph, Source, Transaction
 from controlplane.model.events import (
     AnyEvent,
     ControlPlaneStarted,
@@ -159,6 +159,12 @@ def declare_base(graph: Graph) -> Base:
     )
     assert set(_COLLECTION_OF_KIND) == set(KINDS)
     return base
+
+
+def current_settings(fetch: Fetch, base: Base) -> Settings:
+    """The settings of this incarnation; the defaults before it has begun."""
+    row = fetch(base.settings, "settings")
+    return row.settings if row is not None else Settings()
 
 
 class Fold:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from controlplane.krt import Collection, Fetch, Graph, Index
 from controlplane.model.gateway import ReferenceGrant
 from controlplane.model.ir import Permission
 from controlplane.reducers.base import Base
+
+GATEWAY_GROUP: Final = "gateway.networking.k8s.io"
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,7 @@ from controlplane.reducers.attachment import Attachments
 from controlplane.reducers.backends import Backends
 from controlplane.reducers.base import Base
 from controlplane.reducers.checks import check_headers, check_match, check_path_modifier, without_equivalents
-from controlplane.reducers.gateways import GATEWAY_GROUP
-from controlplane.reducers.grants import Grants
+from controlplane.reducers.grants import GATEWAY_GROUP, Grants
 
 _DURATION: Final = re.compile(r"(\d+)(h|ms|m|s)")
 _UNIT_MS: Final = {"h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}

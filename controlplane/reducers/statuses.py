@@ -21,8 +21,9 @@ from controlplane.model.ir import (
     RouteAttachment,
 )
 from controlplane.reducers.attachment import Attachments
-from controlplane.reducers.base import Base
-from controlplane.reducers.gateways import Gateways, current_settings, port_owner
+from controlplane.reducers.base import Base, current_settings
+from controlplane.reducers.gateways import Gateways
+from controlplane.reducers.ports import port_owner
 from controlplane.reducers.status_conditions import (
     gateway_conditions,
     listener_conditions,
@@ -121,7 +122,7 @@ def _unavailable(
         failure = fetch(base.listener_failures, (listener.gateway, address, listener.port))
         if failure is not None:
             yield Condition(ConditionType.PROGRAMMED, False, Reason.PORT_UNAVAILABLE, failure.reason)
-        owner = port_owner(fetch, base, gateways.owned, gateways.port_claims, address, listener.port, owned.key)
+        owner = port_owner(fetch, base, gateways.owned, gateways.ports.claims, address, listener.port, owned.key)
         if owner != owned.key:
             message = (
                 f"{address}:{listener.port} is taken by Gateway {owner}, which is older or, where "
@@ -167,7 +168,7 @@ def _declare_gateways(
 
     reads = (
         base.settings, base.reports, base.listener_failures, gateways.owned, gateways.by_gateway,
-        gateways.certificates, gateways.port_claims, counts,
+        gateways.certificates, gateways.ports.claims, counts,
     )  # fmt: skip
     return graph.map("gateway_statuses", ObjectStatus, base.gateways, make, reads=reads)
 

@@ -46,10 +46,10 @@ class Publisher:
 
     def _want(self, commit: Commit) -> None:
         gateways = self._state.rows.gateways
-        if not self._views.is_open or commit.deltas.keys() & {gateways.owned.name, gateways.wanted_ports.name}:
+        if not self._views.is_open or commit.deltas.keys() & {gateways.owned.name, gateways.ports.wanted.name}:
             assert self._infra is not None
             places: dict[str, list[tuple[str, int]]] = {row.key: [] for row in gateways.owned.rows()}
-            for row in gateways.wanted_ports.rows():
+            for row in gateways.ports.wanted.rows():
                 gateway, address, port = row.key
                 places[gateway].append((address, port))
             self._infra.want_listeners(places)

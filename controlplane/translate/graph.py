@@ -15,7 +15,7 @@ import msgspec
 from controlplane.krt import Collection, Count, Fetch, Graph
 from controlplane.model.ir import ListenerPort
 from controlplane.reducers import State
-from controlplane.reducers.gateways import current_settings
+from controlplane.reducers.base import current_settings
 from controlplane.translate.cluster import translate_cluster, translate_endpoints
 from controlplane.translate.listener import translate_listener, translate_route_configuration
 from controlplane.translate.resource import Encoded, Resource, TypeUrl, resource
@@ -67,7 +67,7 @@ def _declare_listeners(graph: Graph, state: State) -> Collection[Resource]:
         name, body = translate_listener(row, current_settings(fetch, state.base))
         return resource(row.key[0], TypeUrl.LISTENER, name, body)
 
-    return graph.map("listener_resources", Resource, state.gateways.ports, make, reads=(state.base.settings,))
+    return graph.map("listener_resources", Resource, state.gateways.ports.served, make, reads=(state.base.settings,))
 
 
 def _route_configurations_of(port: ListenerPort) -> set[str]:
@@ -88,7 +88,7 @@ def _declare_uses(
         for name in sorted(names_of(row)):
             yield Use((gateway, name, f"{address}~{port}"))
 
-    uses = graph.map(f"{what}_uses", Use, state.gateways.ports, use)
+    uses = graph.map(f"{what}_uses", Use, state.gateways.ports.served, use)
     return graph.count(f"used_{what}s", uses, by=_used)
 
 
