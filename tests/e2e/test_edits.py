@@ -26,7 +26,7 @@ from tests.conftest import POLL_S
 
 from .backends import serving_all
 from .client import Connection, Traffic, ask
-from .editor import Editor
+from .editor import Broken, Editor
 from .folder import Folder
 from .oracle import PROBES, Outcome, Probe, expect, outcome_of
 from .plane import Command, envoy_at, free_port, is_settled, until, until_answer
@@ -96,6 +96,7 @@ class Course:
         self._kinds: Counter[str] = Counter()
         self._seconds: list[float] = []
         """From each save that changed answers until all of them had changed."""
+        self._visible: tuple[str, Broken | None] | None = None
         self.what = ""
         """The edit under way."""
         self.versions: dict[int, str] = {}
@@ -121,6 +122,7 @@ class Course:
         if away:
             await self._command.start()
             await until("the Envoy is back", lambda: is_settled(self._admin))
+        looks = await self._looks()
         changed = [probe for probe in FAST_PROBES if expect(self._editor.world, probe) != before[probe]]
         await self._asker.until_right(self._editor.world, changed)
         if changed and not away:
@@ -128,6 +130,21 @@ class Course:
         document = await self._until_documents_agree()
         self.versions[document["seq"]] = document["version"]
         await self._asker.until_right(self._editor.world, PROBES)
+
+        async def is_seen() -> bool:
+            return await self._looks() >= looks + 2
+
+        visible = (document["version"], self._editor.broken)
+        if visible == self._visible:
+            # Nothing told that the edit was seen, as it must be before the next: by the second look, since the first may have
+            # begun before it.
+            await until("the folder was looked at", is_seen)
+        self._visible = visible
+
+    async def _looks(self) -> int:
+        """How often the folder has been listed."""
+        looks: int = (await self._admin.json("/debug/sources"))["files"]["looks"]
+        return looks
 
     async def _until_documents_agree(self) -> dict[str, Any]:
         """The snapshot, once it is what the folder translates to; but for the status of the object that is wrong."""
