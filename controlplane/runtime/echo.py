@@ -11,6 +11,7 @@ import argparse
 import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import anyio
 import msgspec
@@ -95,6 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         port=options.port,
         access_log_format=f'{options.name}: "%r" %s, Host "%{{Host}}i"',
         shutdown_timeout=1.0,
+        # A pipe would hold the line back until the end.
+        print=partial(print, flush=True),
     )
 
 
