@@ -10,7 +10,7 @@ import asyncio
 import json
 import ssl
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -155,7 +155,7 @@ async def _read(reader: asyncio.StreamReader, method: str) -> Answer:
     return Answer(status, headers, body)
 
 
-async def _chunks(reader: asyncio.StreamReader) -> Any:
+async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
     while size := int((await reader.readuntil(b"\r\n")).split(b";")[0], 16):
         yield await reader.readexactly(size)
         await reader.readexactly(2)

@@ -51,7 +51,7 @@ def free_port() -> int:
 
 
 async def until(
-    what: str, look: Callable[[], Awaitable[T]], patience_s: float = PATIENCE_S, last: Callable[[], object] = str
+    what: str, look: Callable[[], Awaitable[T | None]], patience_s: float = PATIENCE_S, last: Callable[[], object] = str
 ) -> T:
     """What ``look`` gives once that is true in a boolean context; it is asked again and again.
 

@@ -152,7 +152,8 @@ def secret(name: str, **fields: object) -> Manifest:
 
 def longest_word(pair: Pair) -> str:
     """Of the second half of a key's PEM, where it is private."""
-    return max(re.findall("[A-Za-z0-9]+", pair.key[len(pair.key) // 2 :]), key=len)
+    words: list[str] = re.findall("[A-Za-z0-9]+", pair.key[len(pair.key) // 2 :])
+    return max(words, key=len)
 
 
 def spoilt(pairs: list[Pair], word: str) -> dict[str, str]:

@@ -194,8 +194,7 @@ class World:
 
     def copy(self) -> World:
         """One that can be changed apart."""
-        fields = {"routes": dict(self.routes), "services": set(self.services), "endpoints": dict(self.endpoints)}
-        return replace(self, **fields)
+        return replace(self, routes=dict(self.routes), services=set(self.services), endpoints=dict(self.endpoints))
 
     def change(self, random: Random) -> str:
         """Change one thing; what, in words."""
