@@ -15,7 +15,7 @@ import msgspec
 from controlplane.model.objects import KubernetesObject
 from controlplane.model.references import FieldProblem, ObjectReference
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """Version of the event schema; a log that names a newer one is refused, never skipped over."""
 
 
@@ -30,6 +30,18 @@ class Settings(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """Address that listeners bind, where the Gateway's ``spec.addresses`` does not say (host mode only)."""
     connect_timeout_ms: int = 5000
     """Time that an Envoy gives a connection to an endpoint, in milliseconds."""
+    waypoint_classes: tuple[str, ...] = ("controlplane-waypoint",)
+    """Names of GatewayClasses of ours whose Gateways are waypoints."""
+    ingress_use_waypoints: bool = True
+    """Whether ``istio.io/ingress-use-waypoint`` is looked at."""
+    root_namespace: str = "istio-system"
+    """Whose DestinationRules and AuthorizationPolicies hold for every namespace."""
+    cluster_domain: str = "cluster.local"
+    """What the names of Services end in."""
+    trust_domain: str = "cluster.local"
+    """Of the identities that AuthorizationPolicies name without one."""
+    dns_lookup_family: Literal["V4_PREFERRED", "V4_ONLY", "V6_ONLY", "AUTO", "ALL"] = "V4_PREFERRED"
+    """Which addresses of a name are used, and which of a service's own addresses comes first."""
 
 
 class Event(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -126,6 +138,8 @@ class ProxyConnected(Event, frozen=True):
     locality: str = ""
     """``region/zone/sub_zone``."""
     peer: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    """What its node's metadata says, sorted."""
 
 
 class ProxyAcknowledged(Event, frozen=True):

@@ -162,3 +162,47 @@ class Secret(NamespacedObject, frozen=True, kw_only=True, gc=False):
     """``sha256:`` and the hexadecimal SHA-256 of the key as PKCS #8 PEM."""
     pair_digest: str | None = None
     """Names chain and key together: what a version of the served secret is made of."""
+
+
+class PodCondition(Row, frozen=True, kw_only=True, gc=False):
+    """A condition of a Pod; only ``Ready`` is kept."""
+
+    type: str = ""
+    status: str = ""
+
+
+class PodIP(Row, frozen=True, kw_only=True, gc=False):
+    """An address of a Pod."""
+
+    ip: str = ""
+
+
+class PodSpec(Row, frozen=True, kw_only=True, gc=False):
+    """Where a Pod runs."""
+
+    node_name: str = ""
+
+
+class PodStatus(Row, frozen=True, kw_only=True, gc=False):
+    """Whether and where a Pod is reached."""
+
+    phase: str = ""
+    pod_ip: str = msgspec.field(name="podIP", default="")
+    pod_ips: tuple[PodIP, ...] = msgspec.field(name="podIPs", default=())
+    conditions: tuple[PodCondition, ...] = ()
+
+
+class Pod(NamespacedObject, frozen=True, kw_only=True, gc=False):
+    """A workload: its labels, its node, its addresses."""
+
+    kind: ClassVar[str] = "Pod"
+    api_version: str = "v1"
+    spec: PodSpec = PodSpec()
+    status: PodStatus = PodStatus()
+
+
+class Node(ClusterObject, frozen=True, kw_only=True, gc=False):
+    """A machine: its labels, which say where it is."""
+
+    kind: ClassVar[str] = "Node"
+    api_version: str = "v1"

@@ -11,10 +11,24 @@ import msgspec
 from controlplane.model.base import ClusterObject, NamespacedObject
 from controlplane.model.gateway import Gateway, GatewayClass, ReferenceGrant
 from controlplane.model.http_route import HTTPRoute
-from controlplane.model.kubernetes import EndpointSlice, Namespace, Secret, Service
+from controlplane.model.istio import AuthorizationPolicy, DestinationRule, ServiceEntry, WorkloadEntry
+from controlplane.model.kubernetes import EndpointSlice, Namespace, Node, Pod, Secret, Service
 
 KubernetesObject: TypeAlias = (
-    EndpointSlice | Gateway | GatewayClass | HTTPRoute | Namespace | ReferenceGrant | Secret | Service
+    AuthorizationPolicy
+    | DestinationRule
+    | EndpointSlice
+    | Gateway
+    | GatewayClass
+    | HTTPRoute
+    | Namespace
+    | Node
+    | Pod
+    | ReferenceGrant
+    | Secret
+    | Service
+    | ServiceEntry
+    | WorkloadEntry
 )
 """Any object; its JSON tells which by ``kind``."""
 
@@ -49,15 +63,28 @@ class KindInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _GATEWAY_API = "gateway.networking.k8s.io"
+_NETWORKING = "networking.istio.io"
+_NETWORKING_VERSIONS = ("v1", "v1beta1", "v1alpha3")
 _KINDS = (
+    KindInfo(
+        struct=AuthorizationPolicy,
+        group="security.istio.io",
+        versions=("v1", "v1beta1"),
+        plural="authorizationpolicies",
+    ),
+    KindInfo(struct=DestinationRule, group=_NETWORKING, versions=_NETWORKING_VERSIONS, plural="destinationrules"),
     KindInfo(struct=EndpointSlice, group="discovery.k8s.io", versions=("v1",), plural="endpointslices"),
     KindInfo(struct=Gateway, group=_GATEWAY_API, versions=("v1", "v1beta1"), plural="gateways"),
     KindInfo(struct=GatewayClass, group=_GATEWAY_API, versions=("v1", "v1beta1"), plural="gatewayclasses"),
     KindInfo(struct=HTTPRoute, group=_GATEWAY_API, versions=("v1", "v1beta1"), plural="httproutes"),
     KindInfo(struct=Namespace, group="", versions=("v1",), plural="namespaces", label_name=True),
+    KindInfo(struct=Node, group="", versions=("v1",), plural="nodes"),
+    KindInfo(struct=Pod, group="", versions=("v1",), plural="pods"),
     KindInfo(struct=ReferenceGrant, group=_GATEWAY_API, versions=("v1", "v1beta1"), plural="referencegrants"),
     KindInfo(struct=Secret, group="", versions=("v1",), plural="secrets"),
     KindInfo(struct=Service, group="", versions=("v1",), plural="services", label_name=True),
+    KindInfo(struct=ServiceEntry, group=_NETWORKING, versions=_NETWORKING_VERSIONS, plural="serviceentries"),
+    KindInfo(struct=WorkloadEntry, group=_NETWORKING, versions=_NETWORKING_VERSIONS, plural="workloadentries"),
 )
 
 KINDS: Final[Mapping[str, KindInfo]] = MappingProxyType({info.kind: info for info in _KINDS})

@@ -30,6 +30,8 @@ HEADER_NAME: Final = r"^[A-Za-z0-9!#$%&'*+\-.^_\x60|~]+\Z"
 """A token of RFC 7230."""
 DURATION: Final = r"^([0-9]{1,5}(h|m|s|ms)){1,4}\Z"
 """GEP-2257."""
+ISTIO_DURATION: Final = r"^(0|([0-9]{1,9}(\.[0-9]{1,9})?(h|m|s|ms|us|ns))+)\Z"
+"""Go's ``time.ParseDuration``, without a sign."""
 DOMAIN_PREFIXED: Final = rf"^{_SUBDOMAIN}\/[A-Za-z0-9\/\-._~%!$&'()*+,;=:]+\Z"
 """``domain/path``, as a controller's name has it."""
 PROTOCOL: Final = (
@@ -52,6 +54,7 @@ PATTERN_WORDS: Final[Mapping[str, str]] = {
     HOSTNAME: "a lower-case DNS name such as www.example.com, at most one leading '*.', no port and no IP brackets",
     HEADER_NAME: "a header name of RFC 7230: letters, digits and !#$%&'*+-.^_`|~, without ':' or blanks",
     DURATION: "one to four numbers with a unit of h, m, s or ms, such as 10s, 500ms or 1h30m, without fractions",
+    ISTIO_DURATION: "a time such as 5m, 0.5s or 1h30m",
     DOMAIN_PREFIXED: "a domain and a path, such as example.com/gateway-controller",
     PROTOCOL: "HTTP, HTTPS, TLS, TCP, UDP or a domain-prefixed name such as example.com/bar",
     ADDRESS_TYPE: "IPAddress, Hostname, NamedAddress or a domain-prefixed name such as example.com/bar",
@@ -77,6 +80,8 @@ HTTPHeaderName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256, pa
 HTTPHeaderValue: TypeAlias = Annotated[str, Meta(min_length=1, max_length=4096)]
 Duration: TypeAlias = Annotated[str, Meta(pattern=DURATION)]
 """GEP-2257: ``10s``, ``1h30m``; ``parse_duration`` gives milliseconds."""
+IstioDuration: TypeAlias = Annotated[str, Meta(pattern=ISTIO_DURATION)]
+"""Go's, with fractions: ``5m``, ``0.5s``, ``1h30m``; ``parse_istio_duration`` gives milliseconds."""
 GatewayController: TypeAlias = Annotated[str, Meta(min_length=1, max_length=253, pattern=DOMAIN_PREFIXED)]
 ProtocolType: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255, pattern=PROTOCOL)]
 AddressType: TypeAlias = Annotated[str, Meta(min_length=1, max_length=253, pattern=ADDRESS_TYPE)]
@@ -96,3 +101,17 @@ def parse_duration(duration: Duration) -> int:
     Source: GEP-2257, Go's ``time.ParseDuration``.
     """
     return sum(int(number) * _MILLISECONDS[unit] for number, unit in _PART.findall(duration))
+
+
+_NANOSECONDS = {"h": 3_600_000_000_000, "m": 60_000_000_000, "s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
+_ISTIO_PART = re.compile(r"([0-9]+)(?:\.([0-9]+))?(ms|us|ns|h|m|s)")
+
+
+def parse_istio_duration(duration: IstioDuration) -> int:
+    """Milliseconds, rounded up, that a decoded ``IstioDuration`` stands for."""
+    total = 0
+    for whole, fraction, unit in _ISTIO_PART.findall(duration):
+        total += int(whole) * _NANOSECONDS[unit]
+        if fraction:
+            total += int(fraction) * _NANOSECONDS[unit] // 10 ** len(fraction)
+    return -(-total // 1_000_000)

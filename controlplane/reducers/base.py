@@ -33,7 +33,8 @@ from controlplane.model.events import (
 from controlplane.model.gateway import Gateway, GatewayClass, ReferenceGrant
 from controlplane.model.http_route import HTTPRoute
 from controlplane.model.ir import ObjectReport
-from controlplane.model.kubernetes import EndpointSlice, Namespace, Secret, Service
+from controlplane.model.istio import AuthorizationPolicy, DestinationRule, ServiceEntry, WorkloadEntry
+from controlplane.model.kubernetes import EndpointSlice, Namespace, Node, Pod, Secret, Service
 from controlplane.model.objects import KINDS, KubernetesObject
 from controlplane.model.references import FieldProblem, ObjectReference
 
@@ -78,6 +79,8 @@ class Proxy(msgspec.Struct, frozen=True):
     gateway: str
     locality: str
     peer: str
+    labels: tuple[tuple[str, str], ...] = ()
+    """What its node says of itself, sorted; its Pod knows better."""
     acknowledged: int = 0
     """Everything that it was sent for the log up to this seq is acknowledged."""
 
@@ -119,6 +122,12 @@ class Base:
     endpoint_slices: Source[EndpointSlice]
     secrets: Source[Secret]
     namespaces: Source[Namespace]
+    pods: Source[Pod]
+    nodes: Source[Node]
+    service_entries: Source[ServiceEntry]
+    workload_entries: Source[WorkloadEntry]
+    destination_rules: Source[DestinationRule]
+    authorization_policies: Source[AuthorizationPolicy]
 
     def of_kind(self, kind: str) -> Source[Any]:
         """The collection that objects of a kind lie in."""
@@ -135,6 +144,12 @@ _COLLECTION_OF_KIND: Mapping[str, str] = {
     "EndpointSlice": "endpoint_slices",
     "Secret": "secrets",
     "Namespace": "namespaces",
+    "Pod": "pods",
+    "Node": "nodes",
+    "ServiceEntry": "service_entries",
+    "WorkloadEntry": "workload_entries",
+    "DestinationRule": "destination_rules",
+    "AuthorizationPolicy": "authorization_policies",
 }
 
 
@@ -156,6 +171,19 @@ def declare_base(graph: Graph) -> Base:
         endpoint_slices=graph.source("endpoint_slices", EndpointSlice),
         secrets=graph.source("secrets", Secret),
         namespaces=graph.source("namespaces", Namespace),
+        pods=graph.source(
+            "pods", Pod, labels=lambda pod: pod.metadata.labels, namespace=lambda pod: pod.metadata.namespace
+        ),
+        nodes=graph.source("nodes", Node),
+        service_entries=graph.source("service_entries", ServiceEntry),
+        workload_entries=graph.source(
+            "workload_entries",
+            WorkloadEntry,
+            labels=lambda entry: entry.metadata.labels,
+            namespace=lambda entry: entry.metadata.namespace,
+        ),
+        destination_rules=graph.source("destination_rules", DestinationRule),
+        authorization_policies=graph.source("authorization_policies", AuthorizationPolicy),
     )
     assert set(_COLLECTION_OF_KIND) == set(KINDS)
     return base
@@ -211,8 +239,8 @@ class Fold:
                 tx.put(base.listener_failures, ListenerFailure((gateway, address, port), reason))
             case ListenerRecovered(gateway, address, port):
                 tx.delete(base.listener_failures, (gateway, address, port))
-            case ProxyConnected(proxy, node, gateway, locality, peer):
-                tx.put(base.proxies, Proxy(proxy, node, gateway, locality, peer))
+            case ProxyConnected(proxy, node, gateway, locality, peer, labels):
+                tx.put(base.proxies, Proxy(proxy, node, gateway, locality, peer, labels))
             case ProxyAcknowledged(proxy, acknowledged):
                 known = tx.get(base.proxies, proxy)
                 if known is not None:

@@ -30,6 +30,7 @@ def to_event(fact: xds.Event) -> AnyEvent:
                 gateway=fact.scope,
                 locality=f"{place.region}/{place.zone}/{place.sub_zone}".rstrip("/"),
                 peer=fact.address,
+                labels=fact.labels,
             )
         case xds.ProxyAcknowledged():
             return ProxyAcknowledged(proxy=fact.proxy, seq=fact.seq)
