@@ -5,6 +5,7 @@ Commands import what they run when they run it, so that ``--help`` does not wait
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -43,6 +44,42 @@ def options(
 
 Output = Annotated[Literal["json", "yaml"], typer.Option("--output", "-o", help="Form of the document.")]
 LogDir = Annotated[Path, typer.Argument(help="The folder of a log.", metavar="LOG_DIR")]
+Labels = Annotated[
+    list[str] | None, typer.Option("--proxy-label", help="A label of that Envoy's.", metavar="KEY=VALUE")
+]
+IngressUseWaypoints = Annotated[
+    bool | None,
+    typer.Option(
+        "--ingress-use-waypoints/--no-ingress-use-waypoints",
+        help="Whether istio.io/ingress-use-waypoint is looked at; else INGRESS_USE_WAYPOINTS says, else it is.",
+        show_default=False,
+    ),
+]
+WaypointClasses = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--waypoint-class",
+        help="A GatewayClass of ours whose Gateways are waypoints, beside controlplane-waypoint; else WAYPOINT_CLASSES says, "
+        "with commas between them.",
+        metavar="NAME",
+    ),
+]
+RootNamespace = Annotated[
+    str | None,
+    typer.Option(
+        help="Whose DestinationRules and AuthorizationPolicies hold everywhere (istio-system).", metavar="NAMESPACE"
+    ),
+]
+ClusterDomain = Annotated[
+    str | None, typer.Option(help="What the names of Services end in (cluster.local).", metavar="DOMAIN")
+]
+TrustDomain = Annotated[
+    str | None, typer.Option(help="Of identities that are named without one (cluster.local).", metavar="DOMAIN")
+]
+DnsLookupFamily = Annotated[
+    Literal["V4_PREFERRED", "V4_ONLY", "V6_ONLY", "AUTO", "ALL"] | None,
+    typer.Option(help="Which addresses of a name are used (V4_PREFERRED)."),
+]
 
 
 @app.command()
@@ -71,10 +108,16 @@ def run(
     fsync: Annotated[
         Literal["always", "grouped", "never"], typer.Option(help="When the log is synced to the disk.")
     ] = "grouped",
+    ingress_use_waypoints: IngressUseWaypoints = None,
+    waypoint_classes: WaypointClasses = None,
+    root_namespace: RootNamespace = None,
+    cluster_domain: ClusterDomain = None,
+    trust_domain: TrustDomain = None,
+    dns_lookup_family: DnsLookupFamily = None,
 ) -> None:
     """Run the control plane."""
     from controlplane.runtime.launch import launch
-    from controlplane.runtime.options import HostPort, RunOptions
+    from controlplane.runtime.options import HostPort, RunOptions, mesh_settings
 
     options = RunOptions(
         files=files,
@@ -88,6 +131,15 @@ def run(
         insecure_xds=insecure_xds,
         debug_from_anywhere=debug_from_anywhere,
         fsync=fsync,
+        mesh=mesh_settings(
+            os.environ,
+            ingress_use_waypoints=ingress_use_waypoints,
+            waypoint_classes=waypoint_classes or (),
+            root_namespace=root_namespace,
+            cluster_domain=cluster_domain,
+            trust_domain=trust_domain,
+            dns_lookup_family=dns_lookup_family,
+        ),
     )
     launch(options)
 
@@ -110,11 +162,40 @@ def translate(
     gateway: Annotated[str | None, typer.Option(help="Only what this Gateway is served.", metavar="NS/NAME")] = None,
     infra: Annotated[Literal["none", "host"], typer.Option(help="As in run.")] = "none",
     output: Output = "yaml",
+    proxy_locality: Annotated[
+        str, typer.Option(help="What an Envoy there would see.", metavar="REGION/ZONE/SUB_ZONE")
+    ] = "",
+    proxy_labels: Labels = None,
+    proxy_namespace: Annotated[
+        str | None, typer.Option(help="The Envoy's namespace; without it, its Gateway's.", metavar="NAMESPACE")
+    ] = None,
+    ingress_use_waypoints: IngressUseWaypoints = None,
+    waypoint_classes: WaypointClasses = None,
+    root_namespace: RootNamespace = None,
+    cluster_domain: ClusterDomain = None,
+    trust_domain: TrustDomain = None,
+    dns_lookup_family: DnsLookupFamily = None,
 ) -> None:
     """Print what manifests would be served as, and the statuses; no server."""
     from controlplane.cli.show import show_translation
+    from controlplane.runtime.offline import translate_paths
+    from controlplane.runtime.options import AskedClient, mesh_settings
 
-    sys.exit(show_translation(paths, gateway, infra, output))
+    translation = translate_paths(
+        paths,
+        infra,
+        mesh_settings(
+            os.environ,
+            ingress_use_waypoints=ingress_use_waypoints,
+            waypoint_classes=waypoint_classes or (),
+            root_namespace=root_namespace,
+            cluster_domain=cluster_domain,
+            trust_domain=trust_domain,
+            dns_lookup_family=dns_lookup_family,
+        ),
+        AskedClient.parse(proxy_locality, proxy_labels or (), proxy_namespace),
+    )
+    sys.exit(show_translation(translation, gateway, output))
 
 
 @app.command()

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import orjson
 
-from controlplane.runtime.document import Format, compare, only_gateway, render, snapshot
+from controlplane.runtime.document import Format, compare, for_only_client, only_gateway, render, snapshot
 from controlplane.runtime.errors import ControlPlaneError
-from controlplane.runtime.offline import bootstrap_text, log_records, read_state, translate_paths, verify_log
-from controlplane.runtime.options import HostPort, Infra
+from controlplane.runtime.offline import OfflineTranslation, bootstrap_text, log_records, read_state, verify_log
+from controlplane.runtime.options import HostPort
 
 
 def _print(text: str) -> None:
@@ -23,10 +22,9 @@ def _print(text: str) -> None:
         sys.stderr.close()
 
 
-def show_translation(paths: Sequence[Path], gateway: str | None, infra: Infra, form: Format) -> int:
+def show_translation(translation: OfflineTranslation, gateway: str | None, form: Format) -> int:
     """Print the document of manifests; what is wrong with them goes to standard error. 1 if anything is."""
-    translation = translate_paths(paths, infra)
-    document = snapshot(translation.state)
+    document = for_only_client(snapshot(translation.state))
     if gateway is not None:
         if gateway not in document["gateways"]:
             known = ", ".join(document["gateways"]) or "none"

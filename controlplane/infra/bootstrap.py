@@ -22,6 +22,8 @@ XDS_CLUSTER: Final = "controlplane_xds"
 """Name of the bootstrap's one static cluster: the way to the control plane."""
 
 _RE2_ERROR_LEVEL: Final = 2**32 - 1
+_INTERNAL_LISTENER: Final = "envoy.bootstrap.internal_listener"
+_INTERNAL_LISTENER_TYPE: Final = "type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener"
 
 
 def bootstrap(
@@ -77,6 +79,9 @@ def bootstrap(
             "cds_config": _over_ads(),
         },
         "static_resources": {"clusters": [_xds_cluster(xds_address, xds_port)]},
+        # A waypoint's HBONE listener hands what it has unwrapped to a listener inside of the process, which no Envoy takes
+        # without this. It costs nothing where there is none, and nobody has to know beforehand which Gateway is a waypoint.
+        "bootstrap_extensions": [{"name": _INTERNAL_LISTENER, "typed_config": {"@type": _INTERNAL_LISTENER_TYPE}}],
         # Envoy refuses regular expressions above a program size of 100, which `[0-9a-f]{1,40}` already passes, and nobody
         # can reckon the size of what they write. RE2 runs in linear time whatever the size, so there is nothing to guard.
         "layered_runtime": {

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import msgspec
 
 from controlplane.model.kubernetes import EndpointSlice
 
 _IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(?:\.(?=[0-9])|\Z)){4}\Z")
+_PREFIX = re.compile(r"(?:0|[1-9][0-9]{0,2})\Z")
 
 
 def is_ipv4(text: str) -> bool:
@@ -34,6 +35,23 @@ def parse_address(text: str) -> IPv4Address | IPv6Address | None:
     except AddressValueError:
         return None
     return None if address.scope_id or address.ipv4_mapped else address
+
+
+def parse_block(text: str) -> IPv4Network | IPv6Network | None:
+    """The addresses that an address or a CIDR block names, or None for what is neither.
+
+    What stands after the prefix does not count: ``192.0.2.1/24`` is ``192.0.2.0/24``. A mask is no prefix.
+    """
+    address_text, slash, prefix = text.partition("/")
+    address = parse_address(address_text)
+    if address is None or (slash and not _PREFIX.match(prefix)):
+        return None
+    length = int(prefix) if slash else address.max_prefixlen
+    if length > address.max_prefixlen:
+        return None
+    if isinstance(address, IPv4Address):
+        return IPv4Network((address, length), strict=False)
+    return IPv6Network((address, length), strict=False)
 
 
 def normalise_addresses(slice_: EndpointSlice) -> EndpointSlice:

@@ -30,7 +30,7 @@ class ObjectMeta(Row, frozen=True, kw_only=True, gc=False):
     """Empty for cluster-scoped kinds only; decoding fills in ``default`` for the others."""
     labels: Mapping[str, str] = msgspec.field(default_factory=dict)
     annotations: Mapping[str, str] = msgspec.field(default_factory=dict)
-    """Without those that repeat the object (``kubectl.kubernetes.io/last-applied-configuration``); empty for a Secret."""
+    """Without those that repeat the object (``kubectl.kubernetes.io/last-applied-configuration``); none of Node, Pod, Secret."""
     generation: Annotated[int, Meta(ge=0, le=INT64_MAX)] | None = None
     """The server's count of changes to the specification; None for an object of a file that does not say."""
     creation_timestamp: Timestamp | None = None

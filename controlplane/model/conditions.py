@@ -25,6 +25,12 @@ class ConditionType(StrEnum):
     """Ours: False while the newest form of the object cannot be decoded and its last good form, if any, is served."""
     FULLY_SUPPORTED = "controlplane.dev/FullySupported"
     """Ours: False when the object sets fields that Gateway API has and we do not act on yet, or fields that nobody knows."""
+    WAYPOINT_BOUND = "istio.io/WaypointBound"
+    """Istio's, of Services and ServiceEntries that name a waypoint: whether it takes their traffic."""
+    IN_EFFECT = "controlplane.dev/InEffect"
+    """Ours, of DestinationRules: False when nobody goes by it. Set only where there is something to say."""
+    CONSISTENT = "controlplane.dev/Consistent"
+    """Ours, of DestinationRules: False when its labels and localities fit neither endpoints nor proxies, or are malformed."""
 
 
 class Reason(StrEnum):
@@ -53,8 +59,23 @@ class Reason(StrEnum):
     BACKEND_NOT_FOUND = "BackendNotFound"
     INVALID_KIND = "InvalidKind"
     INCOMPATIBLE_FILTERS = "IncompatibleFilters"
+    WAYPOINT_ACCEPTED = "WaypointAccepted"
+    """Istio's, with WAYPOINT_BOUND, as the three that follow."""
+    WAYPOINT_IS_NOT_READY = "WaypointIsNotReady"
+    ATTACHMENT_DENIED = "AttachmentDenied"
+    UNSUPPORTED_TRAFFIC_TYPE = "UnsupportedTrafficType"
     UNSUPPORTED_FIELD = "UnsupportedField"
     """Ours, with FULLY_SUPPORTED."""
+    HOST_NOT_FOUND = "HostNotFound"
+    """Ours, with IN_EFFECT: no Service or ServiceEntry has the host."""
+    OVERRULED = "Overruled"
+    """Ours, with IN_EFFECT: by other rules, for every client (False) or for some (True)."""
+    MALFORMED_LOCALITY = "MalformedLocality"
+    """Ours, with CONSISTENT: a locality of the rule or of an endpoint of its host cannot be meant as it stands."""
+    LABEL_NOT_FOUND = "LabelNotFound"
+    """Ours, with CONSISTENT: a failoverPriority that no endpoint or no proxy carries."""
+    NO_OUTLIER_DETECTION = "NoOutlierDetection"
+    """Ours, with CONSISTENT, which stays True: failover waits until an endpoint is gone."""
 
 
 class Condition(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):

@@ -1,7 +1,7 @@
 """From a manifest, as YAML or JSON gave it, to a typed object, or to what is wrong with it in words.
 
 The only door into the model: whatever comes through has the API's defaults, keeps the API's rules, holds nothing that changes
-without meaning (``managedFields``, status), and nothing secret. What is wrong with a manifest is a value, never an exception.
+without meaning (``managedFields``, most of the status), and nothing secret. What is wrong with a manifest is a value, never an exception.
 """
 
 from __future__ import annotations
@@ -14,19 +14,20 @@ import msgspec
 
 from controlplane.model.addresses import normalise_addresses
 from controlplane.model.base import ObjectMeta
+from controlplane.model.destination_rule import DestinationRule
+from controlplane.model.hosts import normalise_entry, normalise_rule
 from controlplane.model.known_fields import survey
 from controlplane.model.kubernetes import EndpointSlice, Secret
 from controlplane.model.objects import KINDS, KindInfo, KubernetesObject
 from controlplane.model.problems import closest, either, explain, hidden, printable, quoted
+from controlplane.model.projection import project, project_metadata
 from controlplane.model.references import FieldProblem, ObjectReference
-from controlplane.model.rules import broken_rules
+from controlplane.model.rules import RULES, UNSUPPORTED, WARNINGS
 from controlplane.model.scalars import DNS_LABEL, DNS_SUBDOMAIN
 from controlplane.model.secret_data import read_secret, with_safe_names
+from controlplane.model.service_entry import ServiceEntry
 from controlplane.model.shapes import Text, shape_of, without_nulls
 from controlplane.model.tls_pair import NO_KEYS, PrivateKeys
-
-LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
-"""The annotation in which ``kubectl apply`` keeps a copy of the whole manifest."""
 
 _MOST_PROBLEMS: Final = 10
 _LABEL: Final = Text(min_length=1, max_length=63, pattern=DNS_LABEL)
@@ -105,15 +106,27 @@ def decode_object(raw: Mapping[str, object]) -> Outcome:
         return _of_another_version(raw.get("apiVersion"), info, reference)
     if info.struct is Secret:
         return _decode_secret(raw, metadata, reference, problems)
-    row = _fit({**raw, "metadata": metadata}, info)
+    document, ignored = project(raw, metadata, info)
+    row = _fit(document, info)
     if isinstance(row, list) or problems:
         return _rejected(reference, problems + (row if isinstance(row, list) else []))
-    if broken := broken_rules(row):
+    if broken := RULES.findings(row):
         return _rejected(reference, broken)
-    if isinstance(row, EndpointSlice):
-        row = normalise_addresses(row)
     unknown, unsupported = survey(raw, kind)
-    return _decoded(row, unknown, unsupported)
+    warnings = (*unknown, *ignored, *WARNINGS.findings(row))
+    return _decoded(_normalised(row), warnings, (*unsupported, *UNSUPPORTED.findings(row)))
+
+
+def _normalised(row: KubernetesObject) -> KubernetesObject:
+    """The row in the one spelling of what can be spelled in several ways."""
+    match row:
+        case EndpointSlice():
+            return normalise_addresses(row)
+        case ServiceEntry():
+            return normalise_entry(row)
+        case DestinationRule():
+            return normalise_rule(row)
+    return row
 
 
 _KIND_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9.-]{0,62}")
@@ -187,11 +200,7 @@ def _read_metadata(raw: object, info: KindInfo) -> tuple[dict[str, object], Obje
     metadata: dict[str, object] = {**raw, "name": name, "namespace": namespace}
     if problems:
         metadata |= {"name": _STAND_IN, "namespace": default}
-    annotations = metadata.get("annotations")
-    if is_secret:
-        metadata["annotations"] = {}
-    elif isinstance(annotations, Mapping) and LAST_APPLIED in annotations:
-        metadata["annotations"] = {key: value for key, value in annotations.items() if key != LAST_APPLIED}
+    project_metadata(metadata, info.kind)
     return metadata, reference, problems
 
 

@@ -49,6 +49,8 @@ class OwnedGateway(msgspec.Struct, frozen=True):
     """Addresses that its listeners bind; empty means that none that it asks for can be had."""
     problems: tuple[Condition, ...]
     """Of the Gateway as a whole; with one of them nothing of it is served."""
+    waypoint_for: str = ""
+    """What a waypoint captures: ``service``, ``all``, or another word, which is nothing; empty for what is no waypoint."""
 
 
 class Listener(msgspec.Struct, frozen=True):
@@ -85,7 +87,12 @@ class Listener(msgspec.Struct, frozen=True):
 
     @property
     def route_configuration(self) -> str:
-        """Name of the RouteConfiguration that serves it: a function of port and hostname alone, for all time."""
+        """Name of the RouteConfiguration that serves it: a function of port and hostname alone, for all time.
+
+        Empty for a listener of a waypoint, whose chains have one each.
+        """
+        if self.protocol not in ("HTTP", "HTTPS"):
+            return ""
         return f"http~{self.port}" if self.protocol == "HTTP" else f"https~{self.port}~{self.hostname}"
 
 
@@ -106,7 +113,7 @@ class ListenerPort(msgspec.Struct, frozen=True):
     key: tuple[str, str, int]
     """Gateway, address, port."""
     chains: tuple[ListenerChain, ...]
-    """Sorted by hostname. Plain HTTP has one, for all hostnames."""
+    """Sorted by hostname. Plain HTTP has one, for all hostnames; a waypoint's port has none here."""
 
 
 class ListenerChain(msgspec.Struct, frozen=True):
@@ -132,12 +139,15 @@ class AttachedListener(msgspec.Struct, frozen=True):
 
 
 class RouteParent(msgspec.Struct, frozen=True):
-    """One parentRef of a route that names a Gateway of ours."""
+    """One parentRef of a route that names a Gateway of ours, or a service that a waypoint of ours captures."""
 
     reference: ParentReference
     gateway: str
+    """The Gateway, or the service's waypoint."""
     listeners: tuple[AttachedListener, ...]
     accepted: Condition
+    chains: tuple[tuple[str, str], ...] = ()
+    """Of a service: the keys of the ``WaypointChain`` rows that the route is for; sorted."""
 
 
 class RouteAttachment(msgspec.Struct, frozen=True):

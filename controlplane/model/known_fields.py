@@ -44,6 +44,8 @@ NOT_OURS: Final[Mapping[str, frozenset[str]]] = {
         }
     ),
     "Namespace": frozenset({"spec"}),
+    "Node": frozenset({"spec"}),
+    "Pod": frozenset({"spec"}),
     "Secret": frozenset({"data", "immutable", "stringData"}),
     "Service": frozenset(
         {
@@ -62,9 +64,15 @@ NOT_OURS: Final[Mapping[str, frozenset[str]]] = {
         }
     ),
 }
-"""By kind: fields for kube-proxy, a cloud or the server itself (a Secret's data is read apart). Dropped without a word."""
+"""By kind: fields for kube-proxy, the kubelet, a cloud or the server itself. Dropped without a word.
 
-DERIVED: Final[Mapping[str, frozenset[str]]] = {"Secret": frozenset({"certificateChain", "keyDigest", "pairDigest"})}
+A Secret's data is read apart, and of a Pod's specification its node; nobody looks for slips of the pen in either.
+"""
+
+DERIVED: Final[Mapping[str, frozenset[str]]] = {
+    "Pod": frozenset({"terminating"}),
+    "Secret": frozenset({"caCertificates", "caDigest", "certificateChain", "keyDigest", "pairDigest"}),
+}
 """By kind: fields that our structs have and no API."""
 
 PRESENCE_ONLY: Final[Mapping[str, frozenset[str]]] = {
@@ -76,7 +84,37 @@ PRESENCE_ONLY: Final[Mapping[str, frozenset[str]]] = {
 }
 """By kind: fields of which our structs hold that they are there, and nothing of what is in them."""
 
+_TRAFFIC_POLICIES = ("spec.trafficPolicy", "spec.trafficPolicy.portLevelSettings[]")
+_TRAFFIC_POLICY = {
+    "connectionPool.http.http2KeepAlive": "connections are sent no keepalive of HTTP/2",
+    "connectionPool.http.useClientProtocol": "the host's own protocol is spoken",
+    "loadBalancer.backendUtilization": "endpoints are chosen whatever load they report",
+    "loadBalancer.consistentHash.httpCookie.attributes": "the cookie gets none",
+    "loadBalancer.warmup": "new endpoints get their whole share at once",
+    "loadBalancer.warmupDurationSecs": "new endpoints get their whole share at once",
+    "loadBalancer.zoneAwareLbSetting": "endpoints of all zones are alike",
+    "outlierDetection.consecutiveErrors": "no endpoint is ejected for it; consecutiveGatewayErrors took its place",
+    "outlierDetection.outlierDetectionHttpErrorCodes": "the status codes from 500 on are errors, and no others",
+    "tls.caCertificates": "no file is read; a Secret that credentialName names can hold it",
+    "tls.caCrl": "no certificate is held to be revoked",
+    "tls.clientCertificate": "no file is read; a Secret that credentialName names can hold it",
+    "tls.privateKey": "no file is read; a Secret that credentialName names can hold it",
+}
+"""Of a DestinationRule's policies, the whole and the ports'."""
+
 UNSUPPORTED: Final[Mapping[str, Mapping[str, str]]] = {
+    "AuthorizationPolicy": {
+        "spec.provider": "nobody else is asked",
+        "spec.selector": "the policy is for what targetRefs names, and for nothing without them",
+        "spec.targetRef": "the policy is for what targetRefs names, and for nothing without them",
+    },
+    "DestinationRule": {
+        "spec.subsets": "no route can name a subset",
+        "spec.trafficPolicy.proxyProtocol": "connections begin without a PROXY header",
+        "spec.trafficPolicy.retryBudget": "retries are not limited by a share of the requests",
+        "spec.trafficPolicy.tunnel": "connections go to the endpoints themselves",
+        **{f"{policy}.{path}": text for policy in _TRAFFIC_POLICIES for path, text in _TRAFFIC_POLICY.items()},
+    },
     "Gateway": {
         "spec.allowedListeners": "no ListenerSet attaches",
         "spec.defaultScope": "no route attaches by default",
@@ -99,6 +137,15 @@ _CORE_FILTERS = frozenset(
 )
 
 SUPPORTED_VALUES: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
+    "AuthorizationPolicy": {"spec.action": frozenset({"ALLOW", "AUDIT", "DENY"})},
+    "DestinationRule": {
+        f"{policy}.{path}": values
+        for policy in _TRAFFIC_POLICIES
+        for path, values in {
+            "loadBalancer.simple": frozenset({"LEAST_CONN", "LEAST_REQUEST", "RANDOM", "ROUND_ROBIN", "UNSPECIFIED"}),
+            "tls.mode": frozenset({"DISABLE", "MUTUAL", "SIMPLE"}),
+        }.items()
+    },
     "EndpointSlice": {"addressType": frozenset({"IPv4", "IPv6"})},
     "Gateway": {
         "spec.addresses[].type": frozenset({"IPAddress"}),

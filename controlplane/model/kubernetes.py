@@ -162,6 +162,10 @@ class Secret(NamespacedObject, frozen=True, kw_only=True, gc=False):
     """``sha256:`` and the hexadecimal SHA-256 of the key as PKCS #8 PEM."""
     pair_digest: str | None = None
     """Names chain and key together: what a version of the served secret is made of."""
+    ca_certificates: str | None = None
+    """PEM, certificates only: whom a client trusts (``ca.crt``, else ``cacert``)."""
+    ca_digest: str | None = None
+    """``sha256:`` and the hexadecimal SHA-256 of ``ca_certificates``."""
 
 
 class PodCondition(Row, frozen=True, kw_only=True, gc=False):
@@ -193,16 +197,23 @@ class PodStatus(Row, frozen=True, kw_only=True, gc=False):
 
 
 class Pod(NamespacedObject, frozen=True, kw_only=True, gc=False):
-    """A workload: its labels, its node, its addresses."""
+    """A workload: its labels, its node, its addresses. Annotations and ``generation`` are not kept."""
 
     kind: ClassVar[str] = "Pod"
     api_version: str = "v1"
     spec: PodSpec = PodSpec()
     status: PodStatus = PodStatus()
+    terminating: bool = False
+    """Whether ``metadata.deletionTimestamp`` is set; when it is due is not kept."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the condition ``Ready`` is ``True`` and nobody has deleted the Pod."""
+        return not self.terminating and any(condition.status == "True" for condition in self.status.conditions)
 
 
 class Node(ClusterObject, frozen=True, kw_only=True, gc=False):
-    """A machine: its labels, which say where it is."""
+    """A machine: its labels, which say where it is. Annotations and ``generation`` are not kept."""
 
     kind: ClassVar[str] = "Node"
     api_version: str = "v1"

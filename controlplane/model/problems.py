@@ -106,7 +106,7 @@ def _explain_entries(value: object, shape: Entries, path: str, quote: Quote) -> 
     for name, item in value.items():
         if isinstance(name, str):
             yield from _explain_text(name, _NAME, entry(path, name), quote)
-            yield from _explain_text(item, shape.value, entry(path, name), quote)
+            yield from explain(item, shape.value, entry(path, name), quote)
         else:
             yield _mismatch(name, "a name", path, quoted, f'put it in quotes: "{_plain(name)}"')
 
@@ -154,6 +154,8 @@ def words(shape: Shape) -> str:
             return f"an object with {either(sorted(fields))}" if fields else "an object"
         case Items():
             return "a list"
+        case Entries(value=Whole()):
+            return "a map of names to whole numbers"
         case Entries():
             return "a map of names to texts"
         case Flag():

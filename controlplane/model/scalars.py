@@ -30,8 +30,8 @@ HEADER_NAME: Final = r"^[A-Za-z0-9!#$%&'*+\-.^_\x60|~]+\Z"
 """A token of RFC 7230."""
 DURATION: Final = r"^([0-9]{1,5}(h|m|s|ms)){1,4}\Z"
 """GEP-2257."""
-ISTIO_DURATION: Final = r"^(0|([0-9]{1,9}(\.[0-9]{1,9})?(h|m|s|ms|us|ns))+)\Z"
-"""Go's ``time.ParseDuration``, without a sign."""
+ISTIO_DURATION: Final = r"^\+?(0|(([0-9]{1,19}(\.[0-9]{0,19})?|\.[0-9]{1,19})(h|ms?|s|us|\xb5s|\u03bcs|ns)){1,16})\Z"
+"""Go's ``time.ParseDuration``, but for the minus sign; a rule says what is too long."""
 DOMAIN_PREFIXED: Final = rf"^{_SUBDOMAIN}\/[A-Za-z0-9\/\-._~%!$&'()*+,;=:]+\Z"
 """``domain/path``, as a controller's name has it."""
 PROTOCOL: Final = (
@@ -54,7 +54,7 @@ PATTERN_WORDS: Final[Mapping[str, str]] = {
     HOSTNAME: "a lower-case DNS name such as www.example.com, at most one leading '*.', no port and no IP brackets",
     HEADER_NAME: "a header name of RFC 7230: letters, digits and !#$%&'*+-.^_`|~, without ':' or blanks",
     DURATION: "one to four numbers with a unit of h, m, s or ms, such as 10s, 500ms or 1h30m, without fractions",
-    ISTIO_DURATION: "a time such as 5m, 0.5s or 1h30m",
+    ISTIO_DURATION: "numbers with a unit of h, m, s, ms, us or ns, such as 10s, 0.5s or 1h30m",
     DOMAIN_PREFIXED: "a domain and a path, such as example.com/gateway-controller",
     PROTOCOL: "HTTP, HTTPS, TLS, TCP, UDP or a domain-prefixed name such as example.com/bar",
     ADDRESS_TYPE: "IPAddress, Hostname, NamedAddress or a domain-prefixed name such as example.com/bar",
@@ -65,6 +65,10 @@ PATTERN_WORDS: Final[Mapping[str, str]] = {
 
 INT32_MAX: Final = 2**31 - 1
 INT64_MAX: Final = 2**63 - 1
+UINT32_MAX: Final = 2**32 - 1
+
+Int32: TypeAlias = Annotated[int, Meta(ge=-INT32_MAX - 1, le=INT32_MAX)]
+UInt32: TypeAlias = Annotated[int, Meta(ge=0, le=UINT32_MAX)]
 
 Group: TypeAlias = Annotated[str, Meta(max_length=253, pattern=GROUP)]
 Kind: TypeAlias = Annotated[str, Meta(min_length=1, max_length=63, pattern=KIND)]
@@ -103,15 +107,24 @@ def parse_duration(duration: Duration) -> int:
     return sum(int(number) * _MILLISECONDS[unit] for number, unit in _PART.findall(duration))
 
 
-_NANOSECONDS = {"h": 3_600_000_000_000, "m": 60_000_000_000, "s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
-_ISTIO_PART = re.compile(r"([0-9]+)(?:\.([0-9]+))?(ms|us|ns|h|m|s)")
+_NANOSECONDS = {"h": 3_600_000_000_000, "m": 60_000_000_000, "s": 1_000_000_000, "ms": 1_000_000, "ns": 1}
+_NANOSECONDS |= dict.fromkeys(("us", "\xb5s", "\u03bcs"), 1_000)
+_ISTIO_PART = re.compile(r"([0-9]*)(?:\.([0-9]*))?(ms|us|\xb5s|\u03bcs|ns|h|m|s)")
 
 
 def parse_istio_duration(duration: IstioDuration) -> int:
     """Milliseconds, rounded up, that a decoded ``IstioDuration`` stands for."""
+    return -(-nanoseconds_of(duration) // 1_000_000)
+
+
+def nanoseconds_of(duration: IstioDuration) -> int:
+    """Nanoseconds, rounded down, that a decoded ``IstioDuration`` stands for.
+
+    Source: Go's ``time.ParseDuration``.
+    """
     total = 0
     for whole, fraction, unit in _ISTIO_PART.findall(duration):
-        total += int(whole) * _NANOSECONDS[unit]
+        total += int(whole or 0) * _NANOSECONDS[unit]
         if fraction:
             total += int(fraction) * _NANOSECONDS[unit] // 10 ** len(fraction)
-    return -(-total // 1_000_000)
+    return total

@@ -19,10 +19,25 @@ from controlplane.model.kubernetes import Secret
 from controlplane.model.problems import explain, hidden
 from controlplane.model.references import FieldProblem
 from controlplane.model.shapes import Entries, Text
-from controlplane.model.tls_pair import CERTIFICATE, KEY, NO_KEYS, PrivateKeys, parse_pair
+from controlplane.model.tls_pair import (
+    CERTIFICATE,
+    KEY,
+    NO_KEYS,
+    Authorities,
+    PrivateKeys,
+    is_pem_pair,
+    parse_authorities,
+    parse_pair,
+)
 
 _TLS: Final = "kubernetes.io/tls"
 _OPAQUE: Final = "Opaque"
+_PAIR: Final = (CERTIFICATE, KEY)
+_GENERIC_PAIR: Final = ("cert", "key")
+"""The names that Istio knows in Opaque Secrets; others have them for things that are none."""
+_AUTHORITIES: Final = ("ca.crt", "cacert")
+"""The first that is there, and not empty, counts."""
+_NAMES: Final = frozenset({*_PAIR, *_GENERIC_PAIR, *_AUTHORITIES})
 _TYPE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,252}")
 """What is printed wherever a Secret is; a key that was pasted into the wrong place does not look like it."""
 _FIELD_NAME: Final = re.compile(r"[a-zA-Z]{1,30}\Z")
@@ -39,8 +54,12 @@ class SecretReading(msgspec.Struct, frozen=True):
 def read_secret(raw: Mapping[str, object], metadata: ObjectMeta) -> SecretReading | tuple[FieldProblem, ...]:
     """The Secret, or what is wrong with it.
 
-    A pair is what a Secret of type ``kubernetes.io/tls`` holds, and an ``Opaque`` one that has both of its entries. Of any other
-    Secret nothing but metadata and type is kept.
+    A pair is what a Secret of type ``kubernetes.io/tls`` holds, and an ``Opaque`` one that has both of its entries (as
+    ``tls.crt`` and ``tls.key``, else as ``cert`` and ``key``). Both may hold certificates of authorities too. Of any other Secret
+    nothing but metadata and type is kept.
+
+    Broken certificates of authorities are a warning beside a pair: listeners are served by the pair, whatever stands beside it.
+    Alone they are an error, so that the last good ones stay.
 
     Args:
         raw: The manifest, without nulls.
@@ -58,9 +77,48 @@ def read_secret(raw: Mapping[str, object], metadata: ObjectMeta) -> SecretReadin
     entries = _entries(raw)
     if isinstance(entries, FieldProblem):
         return (entries,)
-    if type_ == _OPAQUE and not {CERTIFICATE, KEY} <= entries.keys():
-        return SecretReading(secret)
-    return _read_pair(secret, entries)
+    authorities = _read_authorities(entries)
+    names = _PAIR if type_ == _TLS else _names_of_pair(entries)
+    reading = SecretReading(secret) if names is None else _read_pair(secret, entries, names)
+    if isinstance(reading, tuple) or authorities is None:
+        return reading
+    if isinstance(authorities, Authorities):
+        return _with_authorities(reading, authorities)
+    if names is None:
+        return (authorities,)
+    warning = FieldProblem(authorities.path, f"{authorities.problem}; ignored", authorities.remedy)
+    return msgspec.structs.replace(reading, warnings=(*reading.warnings, warning))
+
+
+def _with_authorities(reading: SecretReading, authorities: Authorities) -> SecretReading:
+    row = msgspec.structs.replace(
+        reading.secret, ca_certificates=authorities.certificates, ca_digest=authorities.digest
+    )
+    return SecretReading(row, reading.private_keys, reading.warnings + authorities.warnings)
+
+
+def _names_of_pair(entries: Mapping[str, tuple[str, object]]) -> tuple[str, str] | None:
+    """The names of an Opaque Secret's pair, if it has one."""
+    if entries.keys() >= {*_PAIR}:
+        return _PAIR
+    if not entries.keys() >= {*_GENERIC_PAIR}:
+        return None
+    certificate, key = (_content(name, *entries[name]) for name in _GENERIC_PAIR)
+    if isinstance(certificate, FieldProblem) or isinstance(key, FieldProblem) or not is_pem_pair(certificate, key):
+        return None
+    return _GENERIC_PAIR
+
+
+def _read_authorities(entries: Mapping[str, tuple[str, object]]) -> Authorities | FieldProblem | None:
+    for name in _AUTHORITIES:
+        if name not in entries:
+            continue
+        content = _content(name, *entries[name])
+        if isinstance(content, FieldProblem):
+            return content
+        if content.strip():
+            return parse_authorities(content, f'{entries[name][0]}["{name}"]')
+    return None
 
 
 def _entries(raw: Mapping[str, object]) -> dict[str, tuple[str, object]] | FieldProblem:
@@ -70,15 +128,17 @@ def _entries(raw: Mapping[str, object]) -> dict[str, tuple[str, object]] | Field
         values = raw.get(field, {})
         if not isinstance(values, Mapping):
             return next(explain(values, Entries(value=Text()), field, hidden))
-        for name in values.keys() & {CERTIFICATE, KEY}:
+        for name in values.keys() & _NAMES:
             entries[name] = (field, values[name])
     return entries
 
 
-def _read_pair(secret: Secret, entries: Mapping[str, tuple[str, object]]) -> SecretReading | tuple[FieldProblem, ...]:
-    found: dict[str, bytes] = {}
+def _read_pair(
+    secret: Secret, entries: Mapping[str, tuple[str, object]], names: tuple[str, str]
+) -> SecretReading | tuple[FieldProblem, ...]:
+    found: list[bytes] = []
     problems: list[FieldProblem] = []
-    for name in (CERTIFICATE, KEY):
+    for name in names:
         if name not in entries:
             remedy = f"add it: {'the certificate chain' if name == CERTIFICATE else 'its private key'}, as PEM"
             problems.append(FieldProblem(f'data["{name}"]', f"required with type {_TLS}, but missing", remedy))
@@ -87,24 +147,31 @@ def _read_pair(secret: Secret, entries: Mapping[str, tuple[str, object]]) -> Sec
         if isinstance(content, FieldProblem):
             problems.append(content)
         else:
-            found[name] = content
+            found.append(content)
     if problems:
         return tuple(problems)
-    pair = parse_pair(found[CERTIFICATE], found[KEY])
+    pair = parse_pair(found[0], found[1])
     if isinstance(pair, tuple):
-        return tuple(_at_its_field(problem, entries) for problem in pair)
+        return tuple(_at_its_field(problem, entries, names) for problem in pair)
     row = msgspec.structs.replace(
         secret,
         certificate_chain=pair.certificate_chain,
         key_digest=pair.key_digest,
         pair_digest=pair.pair_digest,
     )
-    return SecretReading(row, pair.keys, tuple(_at_its_field(warning, entries) for warning in pair.warnings))
+    return SecretReading(row, pair.keys, tuple(_at_its_field(warning, entries, names) for warning in pair.warnings))
 
 
-def _at_its_field(problem: FieldProblem, entries: Mapping[str, tuple[str, object]]) -> FieldProblem:
-    field, _ = entries[problem.path]
-    return FieldProblem(f'{field}["{problem.path}"]', problem.problem, problem.remedy)
+def _at_its_field(
+    problem: FieldProblem, entries: Mapping[str, tuple[str, object]], names: tuple[str, str]
+) -> FieldProblem:
+    """The problem of a pair with the names that the entries have here."""
+
+    def renamed(text: str) -> str:
+        return text.replace(CERTIFICATE, names[0]).replace(KEY, names[1])
+
+    name = renamed(problem.path)
+    return FieldProblem(f'{entries[name][0]}["{name}"]', renamed(problem.problem), renamed(problem.remedy))
 
 
 def _content(name: str, field: str, value: object) -> bytes | FieldProblem:

@@ -63,9 +63,9 @@ class Items(msgspec.Struct, frozen=True):
 
 
 class Entries(msgspec.Struct, frozen=True):
-    """A map from any string to strings."""
+    """A map from any string to strings, or to integers."""
 
-    value: Text
+    value: Text | Whole
     max_length: int | None = None
 
 
@@ -101,9 +101,8 @@ def _shape(info: inspect.Type) -> Shape:
         case inspect.VarTupleType(item_type=item, min_length=low, max_length=high):
             return Items(item=_shape(item), min_length=low or 0, max_length=high)
         case inspect.DictType(value_type=value, max_length=high):
-            text = _shape(value)
-            assert isinstance(text, Text)
-            return Entries(value=text, max_length=high)
+            (scalar,) = _scalars((_shape(value),))
+            return Entries(value=scalar, max_length=high)
         case inspect.UnionType(types=types):
             options = tuple(_shape(option) for option in types if not isinstance(option, inspect.NoneType))
             return options[0] if len(options) == 1 else Either(options=_scalars(options))
@@ -120,7 +119,7 @@ def _shape(info: inspect.Type) -> Shape:
 
 def _scalars(options: tuple[Shape, ...]) -> tuple[Text | Whole, ...]:
     scalars = tuple(option for option in options if isinstance(option, Text | Whole))
-    assert len(scalars) == len(options), "a field is text, a number or either; other unions have no shape"
+    assert len(scalars) == len(options), "a field or an entry is text, a number or either; other unions have no shape"
     return scalars
 
 
@@ -128,7 +127,7 @@ _UNCHANGED: Final = object()
 
 
 def without_nulls(value: object, shape: Shape) -> object:
-    """The document as the API server reads it where ``null`` stands: an absent field, in a map the empty string.
+    """The document as the API server reads it where ``null`` stands: an absent field, in a map the empty string or 0.
 
     An item of a list that is ``null`` stays, and is an error. Returns ``value`` itself where nothing is to be done.
 
@@ -158,6 +157,7 @@ def _without_nulls(value: object, shape: Shape) -> object:
             if all(item is _UNCHANGED for item in items):
                 return _UNCHANGED
             return [old if new is _UNCHANGED else new for old, new in zip(value, items, strict=True)]
-        case Entries(), Mapping() if None in value.values():
-            return {name: "" if item is None else item for name, item in value.items()}
+        case Entries(value=scalar), Mapping() if None in value.values():
+            nothing = "" if isinstance(scalar, Text) else 0
+            return {name: nothing if item is None else item for name, item in value.items()}
     return _UNCHANGED

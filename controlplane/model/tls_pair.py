@@ -1,4 +1,4 @@
-"""The certificate and the private key of a Secret: read, checked, and parted for good.
+"""The certificates and the private key of a Secret: read, checked, and parted for good.
 
 The chain is public and goes on as text; the key goes on as bytes that nothing prints. Everything that is checked here is
 something that Envoy would reject later, and with it all that came in the same response.
@@ -31,7 +31,7 @@ from controlplane.model.references import FieldProblem
 
 CERTIFICATE: Final = "tls.crt"
 KEY: Final = "tls.key"
-"""The entries of a Secret's data; the paths of all problems here."""
+"""The entries of a Secret's data; the paths of all problems with a pair."""
 
 _SMALLEST_RSA: Final = 2048
 _CURVES: Final = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
@@ -85,6 +85,15 @@ class TLSPair(msgspec.Struct, frozen=True):
     warnings: tuple[FieldProblem, ...] = ()
 
 
+class Authorities(msgspec.Struct, frozen=True):
+    """Whom a client trusts."""
+
+    certificates: str
+    """PEM, nothing but certificates."""
+    digest: str
+    warnings: tuple[FieldProblem, ...] = ()
+
+
 def parse_pair(certificate: bytes, key: bytes) -> TLSPair | tuple[FieldProblem, ...]:
     """The pair, in one spelling whatever the spelling of what was given; or what is wrong with it.
 
@@ -98,7 +107,7 @@ def parse_pair(certificate: bytes, key: bytes) -> TLSPair | tuple[FieldProblem, 
         return tuple(problem for problem in (chain, private) if isinstance(problem, FieldProblem))
     if problem := _mismatch(chain, private):
         return (problem,)
-    text = "".join(certificate.public_bytes(Encoding.PEM).decode("ascii") for certificate in chain)
+    text = _text_of(chain)
     secret = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     key_digest = _digest(secret)
     return TLSPair(
@@ -106,32 +115,61 @@ def parse_pair(certificate: bytes, key: bytes) -> TLSPair | tuple[FieldProblem, 
         key_digest=key_digest,
         pair_digest=_digest(f"{text}{key_digest}".encode("ascii")),
         keys=PrivateKeys({key_digest: secret}),
-        warnings=tuple(_warnings(certificate)),
+        warnings=tuple(_warnings(certificate, CERTIFICATE)),
     )
 
 
-def _warnings(certificate: bytes) -> Iterator[FieldProblem]:
-    if _PRIVATE_KEY_BLOCK.search(certificate):
+def parse_authorities(pem: bytes, path: str) -> Authorities | FieldProblem:
+    """The certificates of authorities, in one spelling whatever the spelling of what was given; or what is wrong with them.
+
+    Args:
+        pem: At least one certificate, in any order, which is kept.
+        path: Where they stand.
+    """
+    certificates = _parse_certificates(pem, path, "the authorities' certificates")
+    if isinstance(certificates, FieldProblem):
+        return certificates
+    text = _text_of(certificates)
+    return Authorities(text, _digest(text.encode("ascii")), tuple(_warnings(pem, path)))
+
+
+def is_pem_pair(certificate: bytes, key: bytes) -> bool:
+    """Whether both look like what their names say, right or not."""
+    return _CERTIFICATE_BLOCK.search(certificate) is not None and _PRIVATE_KEY_BLOCK.search(key) is not None
+
+
+def _warnings(certificates: bytes, path: str) -> Iterator[FieldProblem]:
+    if _PRIVATE_KEY_BLOCK.search(certificates):
         problem = "holds a private key beside the certificates, which was dropped"
-        yield FieldProblem(CERTIFICATE, problem, "put nothing but certificates there: they are public")
+        yield FieldProblem(path, problem, "put nothing but certificates there: they are public")
 
 
 def _parse_chain(pem: bytes) -> list[x509.Certificate] | FieldProblem:
+    chain = _parse_certificates(pem, CERTIFICATE, "the certificate chain")
+    if isinstance(chain, FieldProblem) and _PRIVATE_KEY_BLOCK.search(pem) and not _CERTIFICATE_BLOCK.search(pem):
+        return FieldProblem(CERTIFICATE, chain.problem, "swap tls.crt and tls.key")
+    return chain
+
+
+def _parse_certificates(pem: bytes, path: str, what: str) -> list[x509.Certificate] | FieldProblem:
+    remedy = f"put {what} there, as PEM{', the leaf first' if path == CERTIFICATE else ''}"
     if not pem.strip():
-        return FieldProblem(CERTIFICATE, "empty", "put the certificate chain there, as PEM, the leaf first")
+        return FieldProblem(path, "empty", remedy)
     if not _CERTIFICATE_BLOCK.search(pem):
-        remedy = "put the certificate chain there, as PEM, the leaf first"
-        if _PRIVATE_KEY_BLOCK.search(pem):
-            remedy = "swap tls.crt and tls.key"
-        return FieldProblem(CERTIFICATE, "no PEM certificate is in it", remedy)
+        return FieldProblem(path, "no PEM certificate is in it", remedy)
     try:
-        chain = x509.load_pem_x509_certificates(pem)
-        for certificate in chain:
+        certificates = x509.load_pem_x509_certificates(pem)
+        for certificate in certificates:
             certificate.public_key()
     except Exception:  # noqa: BLE001 (not all that it raises of foreign bytes is documented; none of it may leave here)
-        remedy = "write the chain anew; `openssl x509 -noout -text` tells where a certificate is damaged"
-        return FieldProblem(CERTIFICATE, "a certificate in it cannot be read", remedy)
-    return chain
+        chain = "the chain" if path == CERTIFICATE else "them"
+        remedy = f"write {chain} anew; `openssl x509 -noout -text` tells where a certificate is damaged"
+        return FieldProblem(path, "a certificate in it cannot be read", remedy)
+    return certificates
+
+
+def _text_of(certificates: list[x509.Certificate]) -> str:
+    return "".join(certificate.public_bytes(Encoding.PEM).decode("ascii") for certificate in certificates)
 
 
 def _parse_key(pem: bytes) -> SupportedKey | FieldProblem:

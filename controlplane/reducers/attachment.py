@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, assert_never
 
-from controlplane.krt import Collection, Fetch, Graph, Group, Operator, Requirement, Selector
+from controlplane.krt import Collection, Fetch, Graph, Group
 from controlplane.model.conditions import Condition, ConditionType, Reason
 from controlplane.model.http_route import HTTPRoute, ParentReference
 from controlplane.model.ir import (
@@ -19,13 +18,14 @@ from controlplane.model.ir import (
     RouteAttachment,
     RouteParent,
 )
-from controlplane.model.kubernetes import LabelSelector
+from controlplane.reducers.admission import allows_namespace, namespace_labels
 from controlplane.reducers.base import Base
+from controlplane.reducers.capture import Captures
 from controlplane.reducers.gateways import Gateways
 from controlplane.reducers.grants import GATEWAY_GROUP
 from controlplane.reducers.hostnames import ANY, intersect_hostnames, most_specific
-
-_NAMESPACE_NAME_LABEL: Final = "kubernetes.io/metadata.name"
+from controlplane.reducers.service_parents import attach_to_service, names_service
+from controlplane.reducers.waypoint_ports import WaypointPorts
 
 
 @dataclass(frozen=True)
@@ -35,29 +35,6 @@ class Attachments:
     routes: Collection[RouteAttachment]
     hosts: Collection[Group[HostRoute]]
     """Routes a hostname, by (gateway, route configuration, hostname)."""
-
-
-def to_selector(selector: LabelSelector) -> Selector:
-    """Kubernetes' label selector as the engine matches it."""
-    expressions = tuple(Requirement(e.key, Operator(e.operator), e.values) for e in selector.match_expressions)
-    return Selector(tuple(sorted(selector.match_labels.items())), expressions)
-
-
-def allows_namespace(listener: Listener, gateway_namespace: str, namespace: str, labels: Mapping[str, str]) -> bool:
-    """Whether a listener takes routes from a namespace with these labels."""
-    namespaces = listener.allowed.namespaces
-    match namespaces.from_:
-        case "All":
-            return True
-        case "Selector":
-            # A selector is required by the API; without one nothing is selected, rather than everything.
-            return namespaces.selector is not None and to_selector(namespaces.selector).match(
-                {**labels, _NAMESPACE_NAME_LABEL: namespace}
-            )
-        case "Same":
-            return namespace == gateway_namespace
-        case unknown:
-            assert_never(unknown)
 
 
 def own_hostnames(listener: Listener, hostnames: tuple[str, ...], siblings: tuple[Listener, ...]) -> tuple[str, ...]:
@@ -104,7 +81,7 @@ def attach_parent(
         listener
         for listener in matching
         if any((k.group, k.kind) == (GATEWAY_GROUP, "HTTPRoute") for k in listener.kinds)
-        and allows_namespace(listener, gateway_namespace, route.metadata.namespace, labels)
+        and allows_namespace(listener.allowed.namespaces, gateway_namespace, route.metadata.namespace, labels)
     ]
     attached = []
     for listener in allowed:
@@ -130,6 +107,7 @@ def spread_over_hosts(attachment: RouteAttachment, fetch: Fetch) -> Iterator[Hos
         (parent.gateway, listener.route_configuration, hostname): listener.hostname
         for parent in attachment.parents
         for listener in parent.listeners
+        if listener.route_configuration
         for hostname in listener.hostnames
     }
     for place in sorted(places):
@@ -156,12 +134,18 @@ def claim_hosts(listener: Listener, siblings: tuple[Listener, ...]) -> Iterator[
             yield HostRoute((*place, hostname, ""), listener.hostname, misdirected=True)
 
 
-def declare_attachments(graph: Graph, base: Base, gateways: Gateways) -> Attachments:
+def declare_attachments(
+    graph: Graph, base: Base, gateways: Gateways, captures: Captures, ports: WaypointPorts
+) -> Attachments:
     """Declare the attachments."""
 
     def attach_route(route: HTTPRoute, fetch: Fetch) -> RouteAttachment | None:
         parents = []
         for ref in route.spec.parent_refs:
+            if names_service(ref):
+                parent = attach_to_service(fetch, captures, ports, ref, route.metadata.namespace)
+                parents += [parent] if parent is not None else []
+                continue
             if (ref.group, ref.kind) != (GATEWAY_GROUP, "Gateway"):
                 continue
             gateway = f"{ref.namespace or route.metadata.namespace}/{ref.name}"
@@ -169,9 +153,8 @@ def declare_attachments(graph: Graph, base: Base, gateways: Gateways) -> Attachm
                 continue
             listeners = fetch.by(gateways.by_gateway, gateway)
             selects = any(listener.allowed.namespaces.from_ == "Selector" for listener in listeners)
-            namespace = route.metadata.namespace
-            labels = fetch(base.namespaces, namespace, view=lambda n: n.metadata.labels) if selects else None
-            parents.append(attach_parent(route, ref, gateway, listeners, labels or {}))
+            labels = namespace_labels(fetch, base, route.metadata.namespace) if selects else {}
+            parents.append(attach_parent(route, ref, gateway, listeners, labels))
         return RouteAttachment(route.key, tuple(parents)) if parents else None
 
     routes = graph.map(
@@ -179,7 +162,7 @@ def declare_attachments(graph: Graph, base: Base, gateways: Gateways) -> Attachm
         RouteAttachment,
         base.http_routes,
         attach_route,
-        reads=(base.namespaces, gateways.owned, gateways.by_gateway),
+        reads=(base.namespaces, gateways.owned, gateways.by_gateway, captures.rows, ports.by_owner, ports.by_host),
     )
     host_routes = graph.map("host_routes", HostRoute, routes, spread_over_hosts)
     claims = graph.map(

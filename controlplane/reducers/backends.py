@@ -1,122 +1,100 @@
-"""Services as backends, and the endpoints behind each.
+"""One model of a service: backends, the endpoints behind each, and how they are looked up.
 
-A ``Backend`` row hides what kind of object it came from: routes and policies know the row only.
-Sources: Kubernetes core/v1 Service, discovery.k8s.io/v1 EndpointSlice, KEP-1669 (terminating endpoints), KEP-3726 (appProtocol).
+A ``Backend`` row hides what kind of object it came from: routes, waypoints and policies know the row only.
+Source: istio-semantics, 1.7.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from controlplane.krt import Collection, Fetch, Graph
-from controlplane.model.ir import Backend, BackendEndpoints, Endpoint
-from controlplane.model.kubernetes import EndpointSlice, Service
+from controlplane.krt import Collection, Fetch, Graph, Index
+from controlplane.model.ir import Backend, BackendEndpoints, BackendKey
 from controlplane.reducers.base import Base
+from controlplane.reducers.endpoints import declare_endpoints
+from controlplane.reducers.service_entries import make_service_entry_backends
+from controlplane.reducers.services import make_service_backends
+from controlplane.reducers.workloads import Workloads, declare_workloads
 
-_PROTOCOLS: Final = {"kubernetes.io/h2c": "h2c", "kubernetes.io/ws": "ws", "grpc": "h2c", "http2": "h2c"}
-_NEEDING_TLS: Final = frozenset({"https", "tls", "wss", "grpcs"})
+
+class Target(NamedTuple):
+    """What a reference needs to know of a backend: nothing else of it makes who names it run again."""
+
+    is_unserved: bool
+    age: str
+    """Time of creation; what has none is younger than anything."""
+    key: BackendKey
+    cluster: str
+    unserved: str
+    unsupported_protocol: str
+    exported_to: tuple[str, ...]
+
+    def is_exported_to(self, namespace: str) -> bool:
+        """Whether objects of a namespace may name the host."""
+        return not self.exported_to or namespace in self.exported_to
+
+
+def target_of(backend: Backend) -> Target:
+    """A view. Of several targets the least one is meant: one that is served, the oldest, the smallest key."""
+    return Target(
+        bool(backend.unserved),
+        backend.created or "~",
+        backend.key,
+        backend.cluster,
+        backend.unserved,
+        backend.unsupported_protocol,
+        backend.exported_to,
+    )
 
 
 @dataclass(frozen=True)
 class Backends:
-    """Backends and their endpoints, both by backend key."""
+    """Backends, their endpoints and the ways to find them."""
 
     backends: Collection[Backend]
+    """By key; those that are not served (``unserved``) included."""
     endpoints: Collection[BackendEndpoints]
+    """By backend key; of each that is served."""
+    workloads: Workloads
+    by_cluster: Index[Backend]
+    by_owner: Index[Backend]
+    """By ``Kind namespace/name``."""
+    by_host: Index[Backend]
+    """By (host, port)."""
+    by_hostname: Index[Backend]
+    """By host alone."""
+    endpoints_by_cluster: Index[BackendEndpoints]
 
+    def find_hostname(self, fetch: Fetch, host: str, port: int, namespace: str) -> Backend | None:
+        """The backend of a host and port, for whoever asks in a namespace.
 
-def service_cluster_name(namespace: str, name: str, port: int) -> str:
-    """The cluster's name, as kgateway spells it, so that dashboards carry over."""
-    return f"kube_{namespace}_{name}_{port}"
-
-
-def unspoken(app_protocol: str) -> str:
-    """The appProtocol if it is one that an HTTPRoute cannot speak; empty otherwise.
-
-    Source: GEP-1911. Names outside of ``kubernetes.io`` mean what their owners say, so only those that need TLS are known to
-    be wrong; all others are taken for HTTP.
-    """
-    prefixed = app_protocol.startswith("kubernetes.io/") and app_protocol not in _PROTOCOLS
-    return app_protocol if prefixed or app_protocol.lower() in _NEEDING_TLS else ""
-
-
-def make_backends(service: Service, fetch: Fetch) -> Iterator[Backend]:
-    """One backend a TCP port. An ExternalName service has none: it would let a route reach any name at all."""
-    if service.spec.type == "ExternalName":
-        return
-    ports = {port.port: port for port in service.spec.ports if port.protocol == "TCP"}
-    for number, port in ports.items():
-        target = port.target_port if port.target_port is not None else number
-        yield Backend(
-            key=("Service", service.key, number),
-            cluster=service_cluster_name(service.metadata.namespace, service.metadata.name, number),
-            port_name=port.name,
-            target_port=target if isinstance(target, int) else None,
-            single_port=len(ports) == 1,
-            protocol=_PROTOCOLS.get(port.app_protocol or "", "http"),
-            unsupported_protocol=unspoken(port.app_protocol or ""),
-            ip_families=service.spec.ip_families,
-        )
-
-
-class _Candidate(NamedTuple):
-    family: str
-    ready: bool
-    endpoint: Endpoint
-
-
-def slice_port(backend: Backend, piece: EndpointSlice) -> int | None:
-    """The port of a slice that carries a backend: by the service port's name; a service's only port may take any only port."""
-    ports = [port for port in piece.ports if port.protocol == "TCP"]
-    for port in ports:
-        if port.name == backend.port_name:
-            return port.port if port.port is not None else backend.target_port
-    if backend.single_port and len(ports) == 1:
-        return ports[0].port if ports[0].port is not None else backend.target_port
-    return None
-
-
-def _candidates(backend: Backend, slices: Iterable[EndpointSlice]) -> Iterator[_Candidate]:
-    for piece in slices:
-        port = slice_port(backend, piece)
-        if piece.address_type not in ("IPv4", "IPv6") or port is None:
-            continue
-        for endpoint in piece.endpoints:
-            conditions = endpoint.conditions
-            ready = conditions.ready is not False
-            # Terminating pods that still serve are the last resort of a service that has no others.
-            if ready or (conditions.serving is True and conditions.terminating is True):
-                found = Endpoint(endpoint.zone or "", endpoint.addresses[0], port)
-                yield _Candidate(piece.address_type, ready, found)
-
-
-def collect_endpoints(backend: Backend, slices: Iterable[EndpointSlice]) -> tuple[Endpoint, ...]:
-    """The endpoints that serve a backend.
-
-    Returns:
-        Sorted, without duplicates: the ready ones; if there are none, those that terminate and still serve. Of a dual-stack
-        service one family only, its first that has any, since the other's addresses are the same pods.
-    """
-    candidates = list(_candidates(backend, slices))
-    chosen = [c for c in candidates if c.ready] or candidates
-    if len(backend.ip_families) > 1:
-        for family in backend.ip_families:
-            if any(c.family == family for c in chosen):
-                chosen = [c for c in chosen if c.family == family]
-                break
-    return tuple(sorted({c.endpoint for c in chosen}))
+        Only a backend's own host counts: no wildcard of another stands for it. The caller declares ``reads=(by_host,)``.
+        """
+        found = fetch.by(self.by_host, (host.lower(), port))
+        return min((b for b in found if target_of(b).is_exported_to(namespace)), key=target_of, default=None)
 
 
 def declare_backends(graph: Graph, base: Base) -> Backends:
     """Declare backends and endpoints."""
-    backends = graph.map("backends", Backend, base.services, make_backends)
-    by_service = base.endpoint_slices.index("slices_by_service", lambda piece: piece.service_key)
-
-    def make_endpoints(backend: Backend, fetch: Fetch) -> BackendEndpoints:
-        slices = fetch.by(by_service, backend.key[1])
-        return BackendEndpoints(backend.key, backend.cluster, collect_endpoints(backend, slices))
-
-    endpoints = graph.map("backend_endpoints", BackendEndpoints, backends, make_endpoints, reads=(by_service,))
-    return Backends(backends, endpoints)
+    workloads = declare_workloads(graph, base)
+    of_services = graph.map(
+        "service_backends",
+        Backend,
+        base.services,
+        lambda service, fetch: make_service_backends(service, fetch, base),
+        reads=(base.settings,),
+    )
+    of_entries = graph.map("service_entry_backends", Backend, base.service_entries, make_service_entry_backends)
+    backends = graph.union("backends", Backend, (of_services, of_entries))
+    endpoints = declare_endpoints(graph, base, backends, workloads)
+    return Backends(
+        backends,
+        endpoints,
+        workloads,
+        by_cluster=backends.index("backends_by_cluster", lambda backend: backend.cluster),
+        by_owner=backends.index("backends_by_owner", lambda backend: backend.owner),
+        by_host=backends.index("backends_by_host", lambda backend: (backend.host, backend.port)),
+        by_hostname=backends.index("backends_by_hostname", lambda backend: backend.host),
+        endpoints_by_cluster=endpoints.index("endpoints_by_cluster", lambda row: row.cluster),
+    )

@@ -1,4 +1,7 @@
-"""What the certificateRefs of HTTPS listeners resolve to. Source: Gateway API v1, GatewayTLSConfig.CertificateRefs."""
+"""What the certificateRefs of HTTPS and HBONE listeners resolve to.
+
+Source: Gateway API v1, GatewayTLSConfig.CertificateRefs. HBONE is mutual TLS, so its Secrets must say whom to trust as well.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,21 @@ from controlplane.krt import Collection, Fetch, Graph
 from controlplane.model.conditions import Condition, ConditionType, Reason
 from controlplane.model.gateway import Gateway, SecretObjectReference
 from controlplane.model.ir import Listener, ListenerCertificates, OwnedGateway
+from controlplane.model.kubernetes import Secret
 from controlplane.reducers.base import Base
 from controlplane.reducers.grants import GATEWAY_GROUP, Grants
+from controlplane.reducers.protocols import HBONE
 
 
 def declare_certificates(
     graph: Graph, base: Base, grants: Grants, owned: Collection[OwnedGateway], listeners: Collection[Listener]
 ) -> Collection[ListenerCertificates]:
-    """Declare the certificates of every HTTPS listener, by listener."""
+    """Declare the certificates of every listener that ends TLS, by listener."""
 
     def resolve(listener: Listener, fetch: Fetch) -> ListenerCertificates | None:
         gateway = fetch(owned, listener.gateway, view=lambda row: row.gateway)
-        if listener.protocol != "HTTPS" or gateway is None:
+        ends_tls = listener.protocol == "HTTPS" or (listener.protocol == HBONE and listener.accepted.status)
+        if not ends_tls or gateway is None:
             return None
         tls = next(spec.tls for spec in gateway.spec.listeners if spec.name == listener.name)
         references = tls.certificate_refs if tls is not None else ()
@@ -35,10 +41,18 @@ def declare_certificates(
             problems.extend(missing(fetch, base, key))
             if fetch(base.secrets, key, view=lambda secret: bool(secret.pair_digest)):
                 usable.append(key)
+        if listener.protocol == HBONE and usable and not any(fetch(base.secrets, key, view=_has_ca) for key in usable):
+            text = f"Secret {usable[0]} has no ca.crt, which says whose certificates clients must show; add it"
+            problems.append(_problem(Reason.INVALID_CERTIFICATE_REF, text))
+            usable = []
         return ListenerCertificates(listener.key, tuple(secrets), tuple(usable), tuple(problems))
 
     reads = (owned, base.secrets, base.reports, grants.by_pair)
     return graph.map("listener_certificates", ListenerCertificates, listeners, resolve, reads=reads)
+
+
+def _has_ca(secret: Secret) -> bool:
+    return bool(secret.ca_certificates)
 
 
 def _problem(reason: Reason, message: str) -> Condition:

@@ -26,8 +26,9 @@ from controlplane.reducers.certificates import declare_certificates
 from controlplane.reducers.grants import GATEWAY_GROUP, Grants
 from controlplane.reducers.hostnames import ANY
 from controlplane.reducers.ports import Ports, declare_ports
+from controlplane.reducers.protocols import GATEWAY_PROTOCOLS, HBONE, PROXY, WAYPOINT_PROTOCOLS
 
-_SERVED_PROTOCOLS: Final = ("HTTP", "HTTPS")
+_WAYPOINT_FOR: Final = "istio.io/waypoint-for"
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,9 @@ def _is_ip(value: str) -> bool:
     return True
 
 
-def check_kinds(spec: ListenerSpec) -> tuple[tuple[RouteGroupKind, ...], Condition]:
+def check_kinds(spec: ListenerSpec, protocols: tuple[str, ...]) -> tuple[tuple[RouteGroupKind, ...], Condition]:
     """The route kinds that may attach to a listener, and its ResolvedRefs as far as kinds go."""
-    supported = (RouteGroupKind(group=GATEWAY_GROUP, kind="HTTPRoute"),) if spec.protocol in _SERVED_PROTOCOLS else ()
+    supported = (RouteGroupKind(group=GATEWAY_GROUP, kind="HTTPRoute"),) if spec.protocol in protocols else ()
     asked = spec.allowed_routes.kinds
     if not asked:
         return supported, Condition(ConditionType.RESOLVED_REFS, True, Reason.RESOLVED_REFS)
@@ -89,22 +90,41 @@ def check_kinds(spec: ListenerSpec) -> tuple[tuple[RouteGroupKind, ...], Conditi
 
 
 def _accept(spec: ListenerSpec) -> Condition:
-    if spec.protocol not in _SERVED_PROTOCOLS:
+    if spec.protocol not in GATEWAY_PROTOCOLS:
         message = f"protocol: {spec.protocol!r} is not supported; use HTTP or HTTPS"
         return Condition(ConditionType.ACCEPTED, False, Reason.UNSUPPORTED_PROTOCOL, message)
     return Condition(ConditionType.ACCEPTED, True, Reason.ACCEPTED)
 
 
+def accept_on_waypoint(spec: ListenerSpec, specs: tuple[ListenerSpec, ...]) -> Condition:
+    """Whether a waypoint uses one of its listeners: the first of each protocol."""
+    if spec.protocol not in WAYPOINT_PROTOCOLS:
+        message = (
+            f"protocol: {spec.protocol!r} is not served by a waypoint; use {PROXY} (port 15088) or {HBONE} (port 15008)"
+        )
+        return Condition(ConditionType.ACCEPTED, False, Reason.UNSUPPORTED_PROTOCOL, message)
+    problem = ""
+    first = next(other.name for other in specs if other.protocol == spec.protocol)
+    if spec.name != first:
+        problem = f"a waypoint has one listener of protocol {spec.protocol}, which is {first!r}; remove this one"
+    elif spec.protocol == PROXY and spec.tls is not None:
+        problem = f"tls: {PROXY} takes plain connections, from a node's proxy; remove tls, or use {HBONE}"
+    elif spec.tls is not None and spec.tls.mode != "Terminate":
+        problem = f"tls.mode: {spec.tls.mode} is not supported for {HBONE}; use Terminate"
+    if problem:
+        return Condition(ConditionType.ACCEPTED, False, Reason.INVALID, problem)
+    return Condition(ConditionType.ACCEPTED, True, Reason.ACCEPTED)
+
+
 def find_conflicts(specs: tuple[ListenerSpec, ...]) -> dict[str, Condition]:
-    """Conflicts among the listeners of one gateway, by listener name; every listener of a conflict has it.
+    """Conflicts among the listeners of one gateway that can be served, by name; every listener of a conflict has it.
 
     Source: Gateway API v1, GatewaySpec.Listeners: only listeners without conflict may be accepted.
     """
     conflicts: dict[str, Condition] = {}
     by_port: dict[int, list[ListenerSpec]] = defaultdict(list)
     for spec in specs:
-        if spec.protocol in _SERVED_PROTOCOLS:
-            by_port[spec.port].append(spec)
+        by_port[spec.port].append(spec)
     for port, sharing in sorted(by_port.items()):
         protocols = sorted({spec.protocol for spec in sharing})
         by_hostname: dict[str, list[str]] = defaultdict(list)
@@ -124,10 +144,12 @@ def find_conflicts(specs: tuple[ListenerSpec, ...]) -> dict[str, Condition]:
 def make_listeners(owned: OwnedGateway, fetch: Fetch) -> Iterator[Listener]:
     """One row a listener, the invalid included: they have a status too."""
     specs = owned.gateway.spec.listeners
-    conflicts = find_conflicts(specs)
+    protocols = WAYPOINT_PROTOCOLS if owned.waypoint_for else GATEWAY_PROTOCOLS
+    accepted = {s.name: accept_on_waypoint(s, specs) if owned.waypoint_for else _accept(s) for s in specs}
+    conflicts = find_conflicts(tuple(spec for spec in specs if accepted[spec.name].status))
     no_conflict = Condition(ConditionType.CONFLICTED, False, Reason.NO_CONFLICTS)
     for spec in {spec.name: spec for spec in specs}.values():
-        kinds, kinds_resolved = check_kinds(spec)
+        kinds, kinds_resolved = check_kinds(spec, protocols)
         yield Listener(
             key=(owned.key, spec.name),
             port=spec.port,
@@ -136,10 +158,21 @@ def make_listeners(owned: OwnedGateway, fetch: Fetch) -> Iterator[Listener]:
             addresses=owned.addresses,
             allowed=spec.allowed_routes,
             kinds=kinds,
-            accepted=_accept(spec),
+            accepted=accepted[spec.name],
             conflicted=conflicts.get(spec.name, no_conflict),
             kinds_resolved=kinds_resolved,
         )
+
+
+def waypoint_for(gateway: Gateway, gateway_class: GatewayClass) -> str:
+    """What a waypoint captures, by its own label before its class's; ``service`` where neither says.
+
+    Source: Istio, label ``istio.io/waypoint-for``.
+    """
+    for labels in (gateway.metadata.labels, gateway_class.metadata.labels):
+        if _WAYPOINT_FOR in labels:
+            return labels[_WAYPOINT_FOR] or "none"
+    return "service"
 
 
 def declare_gateways(graph: Graph, base: Base, grants: Grants) -> Gateways:
@@ -151,7 +184,9 @@ def declare_gateways(graph: Graph, base: Base, grants: Grants) -> Gateways:
         if gateway_class is None or gateway_class.spec.controller_name != settings.controller_name:
             return None
         addresses, problems = bind_addresses(gateway, settings)
-        return OwnedGateway(gateway.key, gateway, addresses, (*problems, *_parameters(gateway, gateway_class)))
+        problems = (*problems, *_parameters(gateway, gateway_class))
+        captures = waypoint_for(gateway, gateway_class) if gateway_class.key in settings.waypoint_classes else ""
+        return OwnedGateway(gateway.key, gateway, addresses, problems, captures)
 
     owned = graph.map("owned_gateways", OwnedGateway, base.gateways, own, reads=(base.settings, base.gateway_classes))
     listeners = graph.map("listeners", Listener, owned, make_listeners)

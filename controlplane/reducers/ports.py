@@ -13,6 +13,7 @@ from controlplane.krt import Collection, Fetch, Graph, Group
 from controlplane.model.ir import Listener, ListenerCertificates, ListenerChain, ListenerPort, OwnedGateway
 from controlplane.reducers.base import Base, current_settings
 from controlplane.reducers.hostnames import ANY
+from controlplane.reducers.protocols import WAYPOINT_PROTOCOLS
 
 UNRESOLVED_SECRET: Final = "unresolved"  # noqa: S105 (a name)
 """Stands for a certificate that a listener may not or cannot have; no Secret has a key without a slash."""
@@ -25,9 +26,9 @@ class Ports:
     claims: Collection[Group[Listener]]
     """Listeners that ask for an (address, port), of whatever gateway."""
     wanted: Collection[ListenerPort]
-    """What the listeners ask for, where no other gateway has it."""
+    """What the listeners ask for, where no other gateway has it; a waypoint's ports among them, without chains."""
     served: Collection[ListenerPort]
-    """Of these, what its proxy can bind."""
+    """Of these, what its proxy can bind; without the waypoints', which are ``WaypointListener`` rows."""
 
 
 def _places(prefix: Callable[[Listener], tuple[str, ...]]) -> Callable[[Listener], list[tuple[str | int, ...]] | None]:
@@ -56,6 +57,9 @@ def declare_ports(
             return None
         chains = {}
         for listener in group.rows:
+            if listener.protocol in WAYPOINT_PROTOCOLS:
+                certificate = fetch(certificates, listener.key)
+                return ListenerPort(group.key, ()) if certificate is None or certificate.usable else None
             if listener.protocol == "HTTP":
                 chains[ANY] = ListenerChain(ANY, "HTTP", listener.route_configuration)
                 continue
@@ -68,7 +72,7 @@ def declare_ports(
         return ListenerPort(group.key, tuple(chains[hostname] for hostname in sorted(chains))) if chains else None
 
     def serve(port: ListenerPort, fetch: Fetch) -> ListenerPort | None:
-        return None if fetch.exists(base.listener_failures, port.key) else port
+        return None if not port.chains or fetch.exists(base.listener_failures, port.key) else port
 
     reads = (base.settings, owned, claims, certificates)
     wanted = graph.map("wanted_ports", ListenerPort, of_gateways, want, reads=reads)

@@ -24,12 +24,13 @@ from controlplane.model.http_route import (
     HTTPRouteFilter,
     HTTPRouteRule,
 )
-from controlplane.model.ir import Backend, BackendTarget, MirrorTarget, ResolvedRoute, RouteRule
+from controlplane.model.ir import BackendTarget, MirrorTarget, ResolvedRoute, RouteRule
 from controlplane.reducers.attachment import Attachments
 from controlplane.reducers.backends import Backends
 from controlplane.reducers.base import Base
 from controlplane.reducers.checks import check_headers, check_match, check_path_modifier, without_equivalents
-from controlplane.reducers.grants import GATEWAY_GROUP, Grants
+from controlplane.reducers.grants import Grants
+from controlplane.reducers.references import Resolver, reads_of_references
 
 _DURATION: Final = re.compile(r"(\d+)(h|ms|m|s)")
 _UNIT_MS: Final = {"h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
@@ -62,11 +63,6 @@ def mirror_share(mirror: HTTPRequestMirrorFilter) -> int:
     return _MILLION
 
 
-def _address(backend: Backend) -> tuple[str, str]:
-    """What a route needs to know of a backend: nothing else of it makes the route run again."""
-    return backend.cluster, backend.unsupported_protocol
-
-
 def _normalise(headers: HTTPHeaderFilter) -> HTTPHeaderFilter:
     """A filter in which each header name stands once a list, whatever the case: the first counts."""
     kept_set = without_equivalents(header.name for header in headers.set)
@@ -92,62 +88,19 @@ class _Findings:
         self.invalid.append(Condition(ConditionType.ACCEPTED, False, reason, message))
 
 
-class _Resolver:
+class _RuleResolver:
     """Resolves the rules of one route, in one run."""
 
-    def __init__(self, route: HTTPRoute, fetch: Fetch, base: Base, backends: Backends, grants: Grants) -> None:
-        self._namespace = route.metadata.namespace
-        self._fetch = fetch
-        self._base = base
-        self._backends = backends
-        self._grants = grants
+    def __init__(self, references: Resolver) -> None:
+        self._references = references
         self.findings = _Findings()
 
     def resolve_cluster(self, reference: BackendObjectReference, path: str) -> str:
         """The cluster that a reference names; empty, with a finding, if it does not resolve."""
-        namespace = reference.namespace or self._namespace
-        named = f"{reference.kind} {namespace}/{reference.name}"
-        if (reference.group, reference.kind) != ("", "Service"):
-            text = f"{path}: {reference.group or 'core'}/{reference.kind} is not supported as a backend; use a Service"
-            self.findings.unresolve(Reason.INVALID_KIND, text)
-            return ""
-        permitted = self._grants.permit(
-            self._fetch,
-            kind=f"{GATEWAY_GROUP}/HTTPRoute",
-            namespace=self._namespace,
-            to_kind="/Service",
-            to_namespace=namespace,
-            to_name=reference.name,
-        )
-        if not permitted:
-            text = (
-                f"{path}: {named} may not be used from namespace {self._namespace}; add a ReferenceGrant in {namespace}"
-            )
-            self.findings.unresolve(Reason.REF_NOT_PERMITTED, text)
-            return ""
-        key = f"{namespace}/{reference.name}"
-        backend = self._fetch(self._backends.backends, ("Service", key, reference.port), view=_address)
-        if backend is not None:
-            cluster, unsupported = backend
-            if not unsupported:
-                return cluster
-            text = f"{path}: {named} port {reference.port} has appProtocol {unsupported!r}, which an HTTPRoute cannot speak; "
-            text += "use kubernetes.io/h2c, kubernetes.io/ws or none"
-            self.findings.unresolve(Reason.UNSUPPORTED_PROTOCOL, text)
-            return ""
-        spec = self._fetch(self._base.services, key, view=lambda s: (s.spec.type, s.spec.ports))
-        if spec is None:
-            self.findings.unresolve(
-                Reason.BACKEND_NOT_FOUND, f"{path}: {named} does not exist; create it or name another"
-            )
-        elif spec[0] == "ExternalName":
-            text = f"{path}: {named} is of type ExternalName, which no route may lead to; use one with endpoints"
-            self.findings.unresolve(Reason.INVALID_KIND, text)
-        else:
-            ports = ", ".join(str(port.port) for port in spec[1] if port.protocol == "TCP") or "none"
-            text = f"{path}: {named} has no TCP port {reference.port}; its ports are {ports}"
-            exists = any(port.port == reference.port for port in spec[1])
-            self.findings.unresolve(Reason.UNSUPPORTED_PROTOCOL if exists else Reason.BACKEND_NOT_FOUND, text)
+        found = self._references.resolve(reference)
+        if isinstance(found, str):
+            return found
+        self.findings.unresolve(found.reason, f"{path}: {found.message}")
         return ""
 
     def resolve_backend(self, reference: HTTPBackendRef, path: str) -> BackendTarget:
@@ -251,7 +204,7 @@ def declare_routes(
     def resolve_route(route: HTTPRoute, fetch: Fetch) -> ResolvedRoute | None:
         if not fetch.exists(attachments.routes, route.key):
             return None
-        resolver = _Resolver(route, fetch, base, backends, grants)
+        resolver = _RuleResolver(Resolver(fetch, base, backends, grants, route.metadata.namespace))
         rules = tuple(resolver.resolve_rule(rule, index) for index, rule in enumerate(route.spec.rules))
         return ResolvedRoute(
             key=route.key,
@@ -266,5 +219,5 @@ def declare_routes(
         ResolvedRoute,
         base.http_routes,
         resolve_route,
-        reads=(attachments.routes, base.services, backends.backends, grants.by_pair),
+        reads=(attachments.routes, *reads_of_references(base, backends, grants)),
     )

@@ -11,9 +11,15 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from controlplane.model.conditions import Condition, ConditionType, Reason, combine
-from controlplane.model.ir import Listener, ObjectReport, OwnedGateway, RouteParent
+from controlplane.model.ir import Listener, ObjectReport, ObjectStatus, OwnedGateway, RouteParent
 from controlplane.model.references import FieldProblem
 from controlplane.reducers.hostnames import covers
+
+
+def conditions_status(key: str, conditions: Iterable[Condition], generation: int | None) -> ObjectStatus:
+    """The status of an object that has conditions and nothing else."""
+    document = {"conditions": [condition.document(generation) for condition in conditions]}
+    return ObjectStatus(key, msgspec.json.encode(document, order="deterministic"))
 
 
 def _join(problems: Iterable[FieldProblem]) -> str:

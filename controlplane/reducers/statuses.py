@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -25,6 +25,7 @@ from controlplane.reducers.base import Base, current_settings
 from controlplane.reducers.gateways import Gateways
 from controlplane.reducers.ports import port_owner
 from controlplane.reducers.status_conditions import (
+    conditions_status,
     gateway_conditions,
     listener_conditions,
     overlapping,
@@ -37,14 +38,29 @@ _WITH_STATUS_OF_THEIR_OWN = ("GatewayClass", "Gateway", "HTTPRoute")
 
 
 def declare_statuses(
-    graph: Graph, base: Base, gateways: Gateways, attachments: Attachments, resolved: Collection[ResolvedRoute]
+    graph: Graph,
+    base: Base,
+    gateways: Gateways,
+    attachments: Attachments,
+    resolved: Collection[ResolvedRoute],
+    others: Sequence[Collection[ObjectStatus]] = (),
 ) -> Collection[ObjectStatus]:
-    """Declare the statuses of every object that has one."""
+    """Declare the statuses of every object that has one.
+
+    Args:
+        graph: Where.
+        base: The sources.
+        gateways: Of ours.
+        attachments: Of routes.
+        resolved: Routes.
+        others: Statuses of further kinds, each with what the object's report says.
+    """
     counts = _declare_attached_routes(graph, attachments, resolved)
     parts = (
         _declare_gateway_classes(graph, base),
         _declare_gateways(graph, base, gateways, counts),
         _declare_http_routes(graph, base, attachments, resolved),
+        *others,
         graph.map("plain_statuses", ObjectStatus, base.reports, plain_status),
     )
     return graph.union("statuses", ObjectStatus, parts)
@@ -70,7 +86,7 @@ def plain_status(report: ObjectReport, fetch: Fetch) -> ObjectStatus | None:
     conditions = report_conditions(report)
     if not conditions:
         return None
-    return _document(report.key, {"conditions": _conditions(conditions, report.generation)})
+    return conditions_status(report.key, conditions, report.generation)
 
 
 def count_for_listeners(attachment: RouteAttachment) -> Iterator[ListenerRoute]:

@@ -173,12 +173,12 @@ class Admin:
     async def _explain(self, request: web.Request) -> web.Response:
         missing = [name for name in ("gateway", "type", "name") if name not in request.query]
         if missing:
-            text = f"missing: {', '.join(missing)}; ask /debug/explain?gateway=NS/NAME&type=VirtualHost&name=NAME\n"
+            text = f"missing: {', '.join(missing)}; ask /debug/explain?gateway=NS/NAME&type=VirtualHost&name=NAME[&client=CLASS]\n"
             return web.Response(text=text, status=400)
         query = request.query
         try:
             async with self._shown.core.settled() as state:
-                found = explain(state, query["gateway"], query["type"], query["name"])
+                found = explain(state, query["gateway"], query["type"], query["name"], query.get("client"))
         except LookupError as error:
             return web.Response(text=f"{error.args[0]}\n", status=404)
         return _json(found)

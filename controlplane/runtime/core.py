@@ -42,6 +42,11 @@ class State:
         self.was_complete = False
         """Whether everything was synced at some seq up to this one."""
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether all that is served is made of everything: what gateways share, and what classes of clients get."""
+        return self.translation.resources.synced and self.translation.client_resources.synced
+
     def apply(self, transaction: Transaction[AnyEvent]) -> Commit:
         """Fold one transaction, all at once."""
         tx = self.graph.begin(transaction.seq)
@@ -61,7 +66,7 @@ class State:
 
     def _advance(self, transaction: Transaction[AnyEvent]) -> None:
         self.seq, self.time = transaction.seq, transaction.time
-        self.was_complete = self.was_complete or self.translation.resources.synced
+        self.was_complete = self.was_complete or self.is_complete
 
     def checkpoint(self) -> bytes:
         """The state as the log keeps it at the start of a segment."""
@@ -72,7 +77,7 @@ class State:
         restored = decode_checkpoint(self.graph, data)
         if restored is not None:
             self.seq = self.graph.restore(restored).seq
-            self.was_complete = self.translation.resources.synced
+            self.was_complete = self.is_complete
 
     def take_from(self, read: Callable[[FromSegment], Iterable[Checkpoint | Transaction[AnyEvent]]]) -> None:
         """Fold a log the shortest way: from its newest checkpoint, or from the oldest if another version made that one.

@@ -7,7 +7,8 @@ from typing import Any
 from controlplane.krt import Explanation
 from controlplane.model.objects import KINDS
 from controlplane.runtime.core import State
-from controlplane.translate import TypeUrl
+from controlplane.translate import Resource, TypeUrl
+from controlplane.translate.resource import ClientResource
 
 
 def find_type(text: str) -> TypeUrl:
@@ -23,24 +24,28 @@ def find_type(text: str) -> TypeUrl:
     raise LookupError(f"type {text!r} is none of {names}; name one of them, or its type URL")
 
 
-def explain(state: State, gateway: str, type_text: str, name: str) -> dict[str, Any]:
+def explain(state: State, gateway: str, type_text: str, name: str, client: str | None = None) -> dict[str, Any]:
     """How a resource came about.
+
+    Args:
+        state: Where it is served.
+        gateway: To whom.
+        type_text: As ``find_type`` takes it.
+        name: The resource's.
+        client: The class of the gateway's clients to whom it is served; need not be said where there is one.
 
     Returns:
         ``{"resource": {...}, "events": [...], "derivation": {...}}``: the events, each once, by seq, as far as objects go;
-        the derivation is the whole tree of rows.
+        the derivation is the whole tree of rows. ``resource`` names the class of clients if it is not of all.
 
     Raises:
-        LookupError: The type or the resource does not exist.
+        LookupError: The type or the resource does not exist, or is another one for each class of clients.
     """
-    type_url = find_type(type_text)
-    key = (gateway, str(type_url), name)
-    row = state.translation.resources.get(key)
+    row = _find(state, gateway, type_text, name, client)
     if row is None:
-        served = [r.name for r in state.translation.resources.rows() if r.key[:2] == key[:2]]
-        shown = ", ".join(served[:10]) or "nothing of that type"
-        raise LookupError(f"gateway {gateway!r} is not served {type_text} {name!r}; it is served {shown}")
-    tree = state.graph.explain("resources", key)
+        raise LookupError(_not_served(state, gateway, type_text, name))
+    served = state.translation.resources if isinstance(row, Resource) else state.translation.client_resources
+    tree = state.graph.explain(served.name, row.key)
     events = {}
     kinds = {state.rows.base.of_kind(kind).name: kind for kind in KINDS}
     for node in _walk(tree):
@@ -56,10 +61,47 @@ def explain(state: State, gateway: str, type_text: str, name: str) -> dict[str, 
                 "resourceVersion": report.resource_version,
             }
     return {
-        "resource": {"gateway": gateway, "type": str(type_url), "name": name, "version": row.version},
+        "resource": _describe(row),
         "events": sorted(events.values(), key=lambda event: (event["seq"], event["object"])),
         "derivation": tree.as_dict(),
     }
+
+
+def _find(
+    state: State, gateway: str, type_text: str, name: str, client: str | None
+) -> Resource | ClientResource | None:
+    type_url = str(find_type(type_text))
+    shared = state.translation.resources.get((gateway, type_url, name))
+    own = state.translation.client_resources
+    row = shared if client is None else own.get((gateway, client, type_url, name)) or shared
+    if row is not None:
+        return row
+    classes = [row.key[1] for row in state.rows.clients.classes.rows() if row.key[0] == gateway]
+    found = [row for row in (own.get((gateway, known, type_url, name)) for known in classes) if row is not None]
+    if len(found) > 1 or (found and client is not None):
+        named = ", ".join(repr(row.key[1]) for row in found[:10])
+        raise LookupError(
+            f"gateway {gateway!r} is served {type_text} {name!r} in a form of its own for each class of clients; say which "
+            f"with client=, one of {named}"
+        )
+    return found[0] if found else None
+
+
+def _not_served(state: State, gateway: str, type_text: str, name: str) -> str:
+    type_url = str(find_type(type_text))
+    shared = [row.name for row in state.translation.resources.rows() if row.key[:2] == (gateway, type_url)]
+    own = (row for row in state.translation.client_resources.rows() if (row.key[0], row.key[2]) == (gateway, type_url))
+    names = list(dict.fromkeys([*shared, *(row.name for row in own)]))
+    shown = ", ".join(names[:10]) or "nothing of that type"
+    return f"gateway {gateway!r} is not served {type_text} {name!r}; it is served {shown}"
+
+
+def _describe(row: Resource | ClientResource) -> dict[str, str]:
+    if isinstance(row, Resource):
+        gateway, type_url, name = row.key
+        return {"gateway": gateway, "type": type_url, "name": name, "version": row.version}
+    gateway, client, type_url, name = row.key
+    return {"gateway": gateway, "client": client, "type": type_url, "name": name, "version": row.version}
 
 
 def _walk(tree: Explanation) -> list[Explanation]:

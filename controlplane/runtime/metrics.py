@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -14,11 +15,18 @@ from controlplane.runtime.readiness import Readiness, Standing
 
 
 class ControlPlaneCollector(Collector):
-    """Every metric of ours."""
+    """Every metric of ours.
 
-    def __init__(self, core: Core, readiness: Readiness) -> None:
+    Args:
+        core: Whose log and state are told of.
+        readiness: Its checks.
+        recorded: Proxies that a recorded log knows and that are not connected.
+    """
+
+    def __init__(self, core: Core, readiness: Readiness, recorded: Collection[str] = ()) -> None:
         self._core = core
         self._readiness = readiness
+        self._recorded = recorded
 
     def collect(self) -> Iterable[Metric]:
         """The metrics as of now."""
@@ -95,15 +103,25 @@ class ControlPlaneCollector(Collector):
         connected = GaugeMetricFamily("controlplane_proxies", "Proxies with a stream open.", labels=["gateway"])
         counts: dict[str, int] = {}
         for proxy in base.proxies.rows():
-            counts[proxy.gateway] = counts.get(proxy.gateway, 0) + 1
+            if proxy.key not in self._recorded:
+                counts[proxy.gateway] = counts.get(proxy.gateway, 0) + 1
         for gateway, count in sorted(counts.items()):
             connected.add_metric([gateway], count)
         yield connected
+        classes = GaugeMetricFamily(
+            "controlplane_client_classes", "Classes of proxies that no rule tells apart.", labels=["gateway"]
+        )
+        sizes = Counter(row.key[0] for row in self._core.state.rows.clients.classes.rows())
+        for gateway, count in sorted(sizes.items()):
+            classes.add_metric([gateway], count)
+        yield classes
         rejected = GaugeMetricFamily(
             "controlplane_proxies_rejecting", "Connected proxies that rejected a response of a type.", labels=["type"]
         )
         by_type: dict[str, int] = {}
         for row in base.proxy_rejections.rows():
+            if row.key in self._recorded:
+                continue
             for rejection in row.rejections:
                 name = rejection.type_url.rpartition(".")[2]
                 by_type[name] = by_type.get(name, 0) + 1
@@ -112,10 +130,10 @@ class ControlPlaneCollector(Collector):
         yield rejected
 
 
-def make_registry(core: Core, readiness: Readiness) -> CollectorRegistry:
-    """A registry with our metrics and the process's."""
+def make_registry(core: Core, readiness: Readiness, recorded: Collection[str] = ()) -> CollectorRegistry:
+    """A registry with our metrics and the process's; the arguments are the collector's."""
     registry = CollectorRegistry()
-    registry.register(ControlPlaneCollector(core, readiness))
+    registry.register(ControlPlaneCollector(core, readiness, recorded))
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
     return registry

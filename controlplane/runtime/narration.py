@@ -55,9 +55,11 @@ def narrate(state: State, commit: Commit) -> Iterator[Line]:
             if later is not None and rejection not in known:
                 what = ", ".join(rejection.names)
                 yield Line("wrong", f"an Envoy of {later.gateway} rejected {what}: {rejection.message}", "proxy")
-    changed = Counter(
-        TypeUrl(str(key[1])) for key in commit.delta(state.translation.resources) if isinstance(key, tuple)
-    )
+    served = {row.key: None for pair in commit.delta(state.translation.resources).values() for row in pair if row}
+    for pair in commit.delta(state.translation.client_resources).values():
+        # Once, however many classes of clients are served it.
+        served.update(((row.key[0], row.key[2], row.key[3]), None) for row in pair if row)
+    changed = Counter(TypeUrl(type_url) for _, type_url, _ in served)
     if changed:
         parts = [f"{changed[t]} {t.rpartition('.')[2]}" for t in TypeUrl if changed[t]]
         yield Line("served", f"seq {commit.seq}: changed {', '.join(parts)}")

@@ -16,13 +16,15 @@ from controlplane.model.events import (
     ControlPlaneStarted,
     ObjectApplied,
     ObjectRejected,
+    ProxyConnected,
+    Settings,
     SourceSynced,
     SourceUnavailable,
 )
 from controlplane.model.objects import KINDS
 from controlplane.runtime.core import State, replay
 from controlplane.runtime.errors import ControlPlaneError
-from controlplane.runtime.options import HostPort, Infra, RunOptions
+from controlplane.runtime.options import AskedClient, HostPort, Infra, RunOptions, parse_locality
 from controlplane.sources import FilesSource, read_manifests
 
 
@@ -35,8 +37,20 @@ class OfflineTranslation:
     warnings: tuple[str, ...]
 
 
-def translate_paths(paths: Sequence[Path], infra: Infra = "none") -> OfflineTranslation:
+def translate_paths(
+    paths: Sequence[Path],
+    infra: Infra = "none",
+    mesh: Settings | None = None,
+    client: AskedClient | None = None,
+) -> OfflineTranslation:
     """The state that these manifests give in a fresh control plane.
+
+    Args:
+        paths: Files and folders.
+        infra: Who runs the Envoys.
+        mesh: Istio's settings.
+        client: A proxy that each Gateway of ours has; None, as one of which nothing is known, needs none: that is what a
+            Gateway without proxies is translated for.
 
     Raises:
         ControlPlaneError: A path does not exist.
@@ -45,15 +59,17 @@ def translate_paths(paths: Sequence[Path], infra: Infra = "none") -> OfflineTran
         if not path.exists():
             raise ControlPlaneError(f"{path}: no such file or folder")
     manifests = read_manifests(paths)
-    folded = fold_events(manifests.events, RunOptions(infra=infra))
+    folded = fold_events(manifests.events, RunOptions(infra=infra, mesh=mesh or Settings()), client)
     ignored = tuple(
         f"{count} of kind {kind}: not read, since it is none of our kinds" for kind, count in manifests.ignored.items()
     )
     return replace(folded, warnings=(*folded.warnings, *ignored))
 
 
-def fold_events(events: Sequence[AnyEvent], options: RunOptions) -> OfflineTranslation:
-    """The state of a control plane that has seen just these events of a files source."""
+def fold_events(
+    events: Sequence[AnyEvent], options: RunOptions, client: AskedClient | None = None
+) -> OfflineTranslation:
+    """The state of a control plane that has seen just these events of a files source, and a client of each Gateway if asked."""
     kinds = tuple(KINDS)
     started = ControlPlaneStarted(
         version=version("controlplane"), settings=options.settings(), sources={FilesSource.name: kinds}
@@ -62,6 +78,10 @@ def fold_events(events: Sequence[AnyEvent], options: RunOptions) -> OfflineTrans
     state = State()
     state.apply(log.append([started], source="controlplane"))
     state.apply(log.append([*events, SourceSynced(kinds)], source=FilesSource.name))
+    if client is not None and client != AskedClient():
+        connected = list(_connections(state, client))
+        if connected:
+            state.apply(log.append(connected, source="xds"))
     errors: list[str] = []
     warnings: list[str] = []
     for event in events:
@@ -75,6 +95,15 @@ def fold_events(events: Sequence[AnyEvent], options: RunOptions) -> OfflineTrans
             case _:
                 pass
     return OfflineTranslation(state, tuple(errors), tuple(warnings))
+
+
+def _connections(state: State, client: AskedClient) -> Iterator[ProxyConnected]:
+    for number, row in enumerate(state.rows.gateways.owned.rows(), 1):
+        # A node id is ``{pod}.{namespace}``.
+        node = f"translate.{client.namespace or row.key.partition('/')[0]}"
+        yield ProxyConnected(
+            proxy=f"{node}#{number}", node=node, gateway=row.key, locality=client.locality, labels=client.labels
+        )
 
 
 def read_state(log_dir: Path, until: int | None = None) -> State:
@@ -125,12 +154,9 @@ def bootstrap_text(gateway: str, xds: HostPort, admin: HostPort, node_id: str, l
     """An Envoy bootstrap as YAML.
 
     Raises:
-        ControlPlaneError: The locality has too many parts.
+        OptionError: The locality is malformed.
     """
-    parts = locality.split("/") if locality else []
-    if len(parts) > 3:
-        raise ControlPlaneError(f"--locality {locality!r}: write REGION, REGION/ZONE or REGION/ZONE/SUB_ZONE")
-    region, zone, sub_zone = (*parts, "", "", "")[:3]
+    region, zone, sub_zone = parse_locality(locality, "--locality")
     return to_yaml(
         bootstrap(
             gateway,

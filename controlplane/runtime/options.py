@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal, Self
+from typing import Final, Literal, Self
+
+from msgspec.structs import replace
 
 from controlplane.model.events import Settings
 from controlplane.runtime.errors import OptionError
 
 Infra = Literal["none", "host"]
+DnsLookupFamily = Literal["V4_PREFERRED", "V4_ONLY", "V6_ONLY", "AUTO", "ALL"]
+
+_WORDS: Final = {"true": True, "1": True, "false": False, "0": False}
+_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_NAME: Final = re.compile(rf"{_LABEL.pattern}(\.{_LABEL.pattern})*")
 
 
 @dataclass(frozen=True)
@@ -64,6 +73,8 @@ class RunOptions:
     insecure_xds: bool = False
     debug_from_anywhere: bool = False
     fsync: Literal["always", "grouped", "never"] = "grouped"
+    mesh: Settings = field(default_factory=Settings)
+    """What was asked for of the settings that are not about where Envoys run."""
 
     def check(self) -> None:
         """Whether the options go together.
@@ -92,5 +103,112 @@ class RunOptions:
     def settings(self) -> Settings:
         """What of this a reducer or a translation sees."""
         if self.infra == "host":
-            return Settings(infra="host", listen_address="127.0.0.1")
-        return Settings()
+            return replace(self.mesh, infra="host", listen_address="127.0.0.1")
+        return self.mesh
+
+
+def mesh_settings(
+    environment: Mapping[str, str],
+    *,
+    ingress_use_waypoints: bool | None = None,
+    waypoint_classes: Sequence[str] = (),
+    root_namespace: str | None = None,
+    cluster_domain: str | None = None,
+    trust_domain: str | None = None,
+    dns_lookup_family: DnsLookupFamily | None = None,
+) -> Settings:
+    """Istio's settings, from options and from the environment: an option comes before a variable.
+
+    Args:
+        environment: ``INGRESS_USE_WAYPOINTS`` (true, false, 1, 0) and ``WAYPOINT_CLASSES`` (names with commas between them);
+            empty is not set.
+        ingress_use_waypoints: ``--ingress-use-waypoints``; None where it was not given, here and below.
+        waypoint_classes: ``--waypoint-class``, beside the one that is always there.
+        root_namespace: ``--root-namespace``.
+        cluster_domain: ``--cluster-domain``.
+        trust_domain: ``--trust-domain``.
+        dns_lookup_family: ``--dns-lookup-family``.
+
+    Raises:
+        OptionError: A value is malformed; the message names the option or the variable.
+    """
+    defaults = Settings()
+    word = environment.get("INGRESS_USE_WAYPOINTS", "")
+    if ingress_use_waypoints is None and word:
+        ingress_use_waypoints = _WORDS.get(word.lower())
+        if ingress_use_waypoints is None:
+            raise OptionError(f"INGRESS_USE_WAYPOINTS {word!r}: write true, false, 1 or 0")
+    option = "--waypoint-class"
+    if not waypoint_classes and (names := environment.get("WAYPOINT_CLASSES", "")):
+        option, waypoint_classes = "WAYPOINT_CLASSES", [name.strip() for name in names.split(",")]
+    classes = [_name(name, option, "the name of a GatewayClass") for name in waypoint_classes]
+    given = {
+        "ingress_use_waypoints": ingress_use_waypoints,
+        "waypoint_classes": tuple(dict.fromkeys((*defaults.waypoint_classes, *classes))),
+        "root_namespace": None if root_namespace is None else namespace(root_namespace, "--root-namespace"),
+        "cluster_domain": None if cluster_domain is None else _name(cluster_domain, "--cluster-domain", "a domain"),
+        "trust_domain": None if trust_domain is None else _name(trust_domain, "--trust-domain", "a domain"),
+        "dns_lookup_family": dns_lookup_family,
+    }
+    return replace(defaults, **{key: value for key, value in given.items() if value is not None})
+
+
+def namespace(text: str, option: str) -> str:
+    """The name of a namespace.
+
+    Raises:
+        OptionError: It cannot be one; the message names ``option``.
+    """
+    if not _LABEL.fullmatch(text):
+        raise OptionError(f"{option} {text!r}: write the name of a namespace, such as istio-system")
+    return text
+
+
+def _name(text: str, option: str, what: str) -> str:
+    if len(text) > 253 or not _NAME.fullmatch(text):
+        raise OptionError(f"{option} {text!r}: write {what}: lower-case letters, digits, '-' and '.'")
+    return text
+
+
+@dataclass(frozen=True)
+class AskedClient:
+    """The client whose view a translation shows; without anything said, one of which nothing is known."""
+
+    locality: str = ""
+    """``region/zone/sub_zone``."""
+    labels: tuple[tuple[str, str], ...] = ()
+    """Sorted."""
+    namespace: str = ""
+    """Empty takes the Gateway's."""
+
+    @classmethod
+    def parse(cls, locality: str, labels: Sequence[str], client_namespace: str | None) -> Self:
+        """From ``--proxy-locality``, ``--proxy-label`` and ``--proxy-namespace``.
+
+        Raises:
+            OptionError: One of them is malformed; the message names it.
+        """
+        found = {}
+        for label in labels:
+            key, equals, value = label.partition("=")
+            if not key or not equals:
+                raise OptionError(f"--proxy-label {label!r}: write KEY=VALUE, such as version=v1")
+            found[key] = value
+        return cls(
+            "/".join(parse_locality(locality, "--proxy-locality")).rstrip("/"),
+            tuple(sorted(found.items())),
+            "" if client_namespace is None else namespace(client_namespace, "--proxy-namespace"),
+        )
+
+
+def parse_locality(text: str, option: str) -> tuple[str, str, str]:
+    """Region, zone and sub-zone; what is not said is empty.
+
+    Raises:
+        OptionError: It has too many parts, or one without what it lies in; the message names ``option``.
+    """
+    parts = text.split("/") if text else []
+    if len(parts) > 3 or any(not part.strip() for part in parts):
+        raise OptionError(f"{option} {text!r}: write REGION, REGION/ZONE or REGION/ZONE/SUB_ZONE")
+    region, zone, sub_zone = (*parts, "", "", "")[:3]
+    return region, zone, sub_zone

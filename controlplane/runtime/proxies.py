@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import anyio
 
@@ -51,6 +51,12 @@ def unbindable(fact: xds.ProxyRejected) -> Iterator[tuple[str, str, int]]:
         # Source: envoy-observed, "Rejections": ``<name>: cannot bind '<address>:<port>': Address already in use``.
         if port.isdecimal() and f"{name}: cannot bind" in fact.message:
             yield fact.scope, address, int(port)
+
+
+def next_number(proxies: Iterable[str]) -> int:
+    """The first stream number that none of these proxies has."""
+    numbers = (proxy.rpartition("#")[2] for proxy in proxies)
+    return 1 + max((int(number) for number in numbers if number.isdecimal()), default=0)
 
 
 class ProxyJournal:

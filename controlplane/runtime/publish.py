@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TypeVar
+
 import structlog
 
 from controlplane.infra import HostInfra
-from controlplane.krt import Commit
+from controlplane.krt import Collection, Commit
+from controlplane.model.ir import Client
 from controlplane.runtime.core import State
 from controlplane.runtime.readiness import Readiness
+from controlplane.translate.resource import ClientResource, Resource
 from controlplane.xds import Views
 
+R = TypeVar("R", Client, ClientResource, Resource)
 _log = structlog.get_logger(__name__)
 
 
 class Publisher:
-    """What follows from a commit: the views of the proxies, the gate, the infrastructure."""
+    """What follows from a commit: the views of the proxies, the gate, the infrastructure.
+
+    A proxy is served once its class is known, and that is said by a commit: its connection has gone into the log first. While
+    the log cannot be written a new proxy therefore waits, as at the gate, and readiness says why. Serving it on a guess would
+    be a byte that no replay can explain; and those that are served already go on with what they have.
+    """
 
     def __init__(
         self, state: State, readiness: Readiness, views: Views, infra: HostInfra | None, *, recorded: bool
@@ -27,21 +38,35 @@ class Publisher:
 
     def publish(self, commit: Commit) -> None:
         """After every commit, in order."""
-        resources = self._state.translation.resources
-        if self._infra is not None and resources.synced:
+        state = self._state
+        if self._infra is not None and state.is_complete:
             self._want(commit)
-        changes = commit.deltas.get(resources.name, {})
-        self._views.apply(((*key, new) for key, (_, new) in changes.items()), seq=commit.seq)
-        if resources.synced and not self._views.is_open:
-            _log.info("gate_opened", seq=commit.seq, resources=len(resources))
+        # All in one go: a class's resources come and go with those who are of it.
+        self._views.apply(
+            ((*row.key, new) for row, new in _changes(commit, state.translation.resources)),
+            ((*row.key, new) for row, new in _changes(commit, state.translation.client_resources)),
+            ((row.key, _place(new)) for row, new in _changes(commit, state.rows.clients.clients)),
+            seq=commit.seq,
+        )
+        if state.is_complete and not self._views.is_open:
+            _log.info("gate_opened", seq=commit.seq, resources=len(state.translation.resources))
             self._views.open()
             self._readiness.checks()
 
     def publish_all(self) -> None:
-        """What a restored state holds, which no commit says. A recorded one is served as it was, whatever came of its sources."""
-        resources = self._state.translation.resources
-        self._views.apply(((*row.key, row) for row in resources.rows()), seq=self._state.seq)
-        if resources.synced or self._recorded:
+        """What a restored state holds, which no commit says. A recorded one is served as it was, whatever came of its sources.
+
+        The proxies of a record are not connected to us, and nobody is to wait as one of them.
+        """
+        state = self._state
+        clients = () if self._recorded else state.rows.clients.clients.rows()
+        self._views.apply(
+            ((*row.key, row) for row in state.translation.resources.rows()),
+            ((*row.key, row) for row in state.translation.client_resources.rows()),
+            ((row.key, _place(row)) for row in clients),
+            seq=state.seq,
+        )
+        if state.is_complete or self._recorded:
             self._views.open()
 
     def _want(self, commit: Commit) -> None:
@@ -54,3 +79,15 @@ class Publisher:
                 places[gateway].append((address, port))
             self._infra.want_listeners(places)
             self._infra.want(places.keys())
+
+
+def _changes(commit: Commit, collection: Collection[R]) -> Iterator[tuple[R, R | None]]:
+    """A row of each key that changed, and what it is now."""
+    for old, new in commit.delta(collection).values():
+        row = old if new is None else new
+        assert row is not None
+        yield row, new
+
+
+def _place(client: Client | None) -> tuple[str, str] | None:
+    return (client.gateway, client.class_name) if client is not None else None

@@ -21,9 +21,8 @@ import anyio.to_thread
 import structlog
 
 from controlplane.infra import HostInfra
-from controlplane.log import Log, LogError, MemoryLog, MemorySecretStore, Secrets, SecretStore, SegmentedLog
-from controlplane.model.codec import EventCodec
-from controlplane.model.events import SCHEMA_VERSION, AnyEvent, ControlPlaneStarted, ListenerFailed, ListenerRecovered
+from controlplane.log import Log, LogError, Secrets
+from controlplane.model.events import AnyEvent, ControlPlaneStarted, ListenerFailed, ListenerRecovered
 from controlplane.model.objects import KINDS
 from controlplane.reducers import known_objects
 from controlplane.runtime.admin import AdminSources, LoopLag, serve_admin
@@ -31,14 +30,13 @@ from controlplane.runtime.core import Core, State
 from controlplane.runtime.errors import ControlPlaneError
 from controlplane.runtime.metrics import make_registry
 from controlplane.runtime.narration import Line, follow
-from controlplane.runtime.offline import read_state
+from controlplane.runtime.opening import open_all, resolver
 from controlplane.runtime.options import HostPort, RunOptions
-from controlplane.runtime.proxies import ProxyJournal, unbindable
+from controlplane.runtime.proxies import ProxyJournal, next_number, unbindable
 from controlplane.runtime.publish import Publisher
 from controlplane.runtime.readiness import Readiness
 from controlplane.sources import FilesSource
-from controlplane.translate import with_private_key
-from controlplane.xds import Event, ProxyConnected, ProxyRejected, Resolve, Views, XdsServer
+from controlplane.xds import Event, ProxyConnected, ProxyRejected, Views, XdsServer
 
 _SHUTDOWN_SECONDS = 4.0
 _STREAM_SECONDS = 1.0
@@ -82,54 +80,6 @@ class ControlPlane:
     infra: HostInfra | None
 
 
-def _resolver(secrets: Secrets) -> Resolve:
-    def key_of(digest: str) -> bytes | None:
-        try:
-            return secrets.get(digest.removeprefix("sha256:"))
-        except LogError as error:
-            # One key that cannot be read is one certificate that is not served, and no stream's end.
-            _log.error("private_key_not_readable", error=str(error))
-            return None
-
-    return lambda row: with_private_key(row.body, key_of)
-
-
-def _open(options: RunOptions) -> tuple[State, Log[AnyEvent], Secrets]:
-    """State, log and secrets to begin with."""
-    codec = EventCodec()
-    if options.replay is not None:
-        return _recorded(options.replay, options.until), MemoryLog(codec), SecretStore(options.replay, read_only=True)
-    state = State()
-    if options.log_dir is None:
-        return state, MemoryLog(codec, keep=False), MemorySecretStore()
-    log: SegmentedLog[AnyEvent] = SegmentedLog.open(
-        options.log_dir, codec, checkpoint=state.checkpoint, fsync=options.fsync, schema_version=SCHEMA_VERSION
-    )
-    try:
-        for warning in log.opened.warnings():
-            _log.warning("log_opened", detail=warning)
-        state.take_from(lambda start: log.read(from_segment=start))
-        return state, log, SecretStore(options.log_dir)
-    except BaseException:
-        log.close()
-        raise
-
-
-def _recorded(path: Path, until: int | None) -> State:
-    """The state of a log that is worth serving.
-
-    Raises:
-        ControlPlaneError: Up to there not everything had been read, so that nothing was served then either.
-    """
-    state = read_state(path, until)
-    if until is not None and state.seq != until:
-        _log.warning("no_transaction_ends_there", until=until, seq=state.seq)
-    if not state.was_complete:
-        text = f"{path}: at seq {state.seq} not everything had been read, so nothing was served; name a later seq"
-        raise ControlPlaneError(text)
-    return state
-
-
 def _files_source(folder: Path, secrets: Secrets) -> MakeSource:
     def make(core: Core) -> Source:
         known = known_objects(core.state.rows.base, FilesSource.name)
@@ -166,15 +116,16 @@ async def running(options: RunOptions, more_sources: MoreSources = MappingProxyT
     """
     options.check()
     async with AsyncExitStack() as stack:
-        state, log, secrets = _open(options)
+        state, log, secrets = open_all(options)
         stack.callback(log.close)
         core = Core(log, state)
         readiness = Readiness(core, recorded=options.replay is not None)
         journal = ProxyJournal(core)
-        views = Views(_resolver(secrets))
+        views = Views(resolver(secrets))
         lag = LoopLag()
-        facts = _Facts(state, journal if options.replay is None else None)
-        server = XdsServer(views, on_event=facts)
+        facts = _Facts(state, journal)
+        recorded = frozenset(row.key for row in state.rows.base.proxies.rows()) if options.replay is not None else ()
+        server = XdsServer(views, on_event=facts, first_stream=next_number(recorded))
         group = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(group.cancel_scope.cancel)
         readiness.expect("admin", "the admin port is not bound yet")
@@ -192,7 +143,7 @@ async def running(options: RunOptions, more_sources: MoreSources = MappingProxyT
         shown = AdminSources(
             core=core,
             readiness=readiness,
-            registry=make_registry(core, readiness),
+            registry=make_registry(core, readiness, recorded),
             lag=lag,
             proxies=server.statistics,
             infra=lambda: infra.statistics() if infra is not None else {},
@@ -203,9 +154,9 @@ async def running(options: RunOptions, more_sources: MoreSources = MappingProxyT
         readiness.fulfil("admin")
 
         group.start_soon(_beat, lag)
+        group.start_soon(_persist, "xds", journal.run)
         if options.replay is None:
             group.start_soon(_sync_log, log)
-            group.start_soon(_persist, "xds", journal.run)
             planned = _planned_sources(options, secrets, more_sources)
             kinds = {name: tuple(kinds) for name, (kinds, _) in planned.items()}
             started = ControlPlaneStarted(version=version("controlplane"), settings=options.settings(), sources=kinds)
@@ -229,7 +180,7 @@ def _say(line: Line) -> None:
 class _Facts:
     """Where the xDS server's facts go: to the log, and to whoever runs the Envoys."""
 
-    def __init__(self, state: State, journal: ProxyJournal | None) -> None:
+    def __init__(self, state: State, journal: ProxyJournal) -> None:
         self._state = state
         self.journal = journal
         self.infra: HostInfra | None = None
@@ -248,8 +199,7 @@ class _Facts:
                 names=[name for name, _ in fact.resources],
                 message=fact.message,
             )
-        if self.journal is not None:
-            self.journal.put(fact)
+        self.journal.put(fact)
         if self.infra is not None and isinstance(fact, ProxyRejected):
             for gateway, address, port in unbindable(fact):
                 self.infra.note_bind_failure(gateway, address, port, fact.message)
@@ -260,9 +210,8 @@ async def _stop(server: XdsServer, readiness: Readiness, facts: _Facts) -> None:
     readiness.stop()
     with anyio.CancelScope(shield=True), anyio.move_on_after(_SHUTDOWN_SECONDS):
         await server.stop(_STREAM_SECONDS)
-        if facts.journal is not None:
-            with suppress(LogError):
-                await facts.journal.flush()
+        with suppress(LogError):
+            await facts.journal.flush()
 
 
 def _infra(options: RunOptions, xds: HostPort, core: Core) -> HostInfra | None:

@@ -6,6 +6,7 @@ that Envoy updates a listener in place and disturbs no connection of another hos
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -40,12 +41,12 @@ from controlplane._proto.envoy.extensions.transport_sockets.tls.v3 import (
 from controlplane._proto.google.protobuf import Any
 from controlplane.model.events import Settings
 from controlplane.model.ir import ListenerChain, ListenerPort
-from controlplane.translate.cluster import ads
+from controlplane.translate.config_source import ads
 
-_BUFFER_LIMIT: Final = 32_768
+BUFFER_LIMIT: Final = 32_768
+TLS: Final = "envoy.transport_sockets.tls"
 _ROUTER: Final = "envoy.filters.http.router"
 _MANAGER: Final = "envoy.filters.network.http_connection_manager"
-_TLS: Final = "envoy.transport_sockets.tls"
 _TLS_INSPECTOR: Final = "envoy.filters.listener.tls_inspector"
 
 
@@ -54,11 +55,22 @@ def listener_name(address: str, port: int) -> str:
     return f"listener~{address}~{port}"
 
 
-def _manager(chain: ListenerChain) -> HttpConnectionManager:
+def router() -> HttpFilter:
+    """The last of all HTTP filters."""
+    return HttpFilter(name=_ROUTER, typed_config=Any.pack(Router()))
+
+
+def manager_filter(manager: HttpConnectionManager) -> Filter:
+    """The network filter that speaks HTTP."""
+    return Filter(name=_MANAGER, typed_config=Any.pack(manager))
+
+
+def connection_manager(route_configuration: str, filters: Sequence[HttpFilter] = ()) -> HttpConnectionManager:
+    """How HTTP is taken, wherever it comes from: these filters, then the routes of a route configuration."""
     return HttpConnectionManager(
-        stat_prefix=chain.route_configuration,
-        rds=Rds(config_source=ads(), route_config_name=chain.route_configuration),
-        http_filters=[HttpFilter(name=_ROUTER, typed_config=Any.pack(Router()))],
+        stat_prefix=route_configuration,
+        rds=Rds(config_source=ads(), route_config_name=route_configuration),
+        http_filters=[*filters, router()],
         upgrade_configs=[HttpConnectionManagerUpgradeConfig(upgrade_type="websocket")],
         use_remote_address=True,
         # The backend's own Server header, and what a route makes of it; Envoy would overwrite both.
@@ -68,12 +80,17 @@ def _manager(chain: ListenerChain) -> HttpConnectionManager:
     )
 
 
+def reuse_port(settings: Settings) -> bool | None:
+    """Whether a port can be shared: by two Envoys of one machine it would be in silence."""
+    return False if settings.infra == "host" else None
+
+
 def _transport_socket(chain: ListenerChain) -> TransportSocket | None:
     if chain.protocol != "HTTPS":
         return None
     secrets = [SdsSecretConfig(name=name, sds_config=ads()) for name in chain.secrets]
     common = CommonTlsContext(tls_certificate_sds_secret_configs=secrets, alpn_protocols=["h2", "http/1.1"])
-    return TransportSocket(name=_TLS, typed_config=Any.pack(DownstreamTlsContext(common_tls_context=common)))
+    return TransportSocket(name=TLS, typed_config=Any.pack(DownstreamTlsContext(common_tls_context=common)))
 
 
 def _filter_chain(chain: ListenerChain) -> FilterChain:
@@ -81,7 +98,7 @@ def _filter_chain(chain: ListenerChain) -> FilterChain:
     return FilterChain(
         name=chain.route_configuration,
         filter_chain_match=FilterChainMatch(server_names=[chain.hostname]) if by_name else None,
-        filters=[Filter(name=_MANAGER, typed_config=Any.pack(_manager(chain)))],
+        filters=[manager_filter(connection_manager(chain.route_configuration))],
         transport_socket=_transport_socket(chain),
     )
 
@@ -97,9 +114,8 @@ def translate_listener(row: ListenerPort, settings: Settings) -> tuple[str, byte
         address=Address(socket_address=SocketAddress(address=address, port_value=port)),
         filter_chains=[_filter_chain(chain) for chain in row.chains],
         listener_filters=[inspector] if tls else [],
-        per_connection_buffer_limit_bytes=_BUFFER_LIMIT,
-        # With it two Envoys of one machine would share a port in silence.
-        enable_reuse_port=False if settings.infra == "host" else None,
+        per_connection_buffer_limit_bytes=BUFFER_LIMIT,
+        enable_reuse_port=reuse_port(settings),
     )
     return name, bytes(listener)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from hashlib import blake2b
+from typing import Any
 
 import msgspec
 
@@ -29,10 +30,10 @@ def content_version(body: bytes) -> str:
 
 
 class Encoded(msgspec.Struct, frozen=True):
-    """A resource that gateways share: a cluster, a load assignment, a secret."""
+    """A resource that gateways and clients share: a form of a cluster or of a load assignment, a secret."""
 
-    key: str
-    """Its name."""
+    key: Any
+    """Its name, or what it was made from: a string or a tuple of strings."""
     version: str
     body: bytes
 
@@ -52,9 +53,23 @@ class Resource(msgspec.Struct, frozen=True):
         return self.key[2]
 
 
-def encoded(name: str, body: bytes) -> Encoded:
+class ClientResource(msgspec.Struct, frozen=True):
+    """A resource as one class of a gateway's clients is served it."""
+
+    key: tuple[str, str, str, str]
+    """Gateway, class, type URL, name."""
+    version: str
+    body: bytes
+
+    @property
+    def name(self) -> str:
+        """The resource's name."""
+        return self.key[3]
+
+
+def encoded(key: object, body: bytes) -> Encoded:
     """A shared resource from its bytes."""
-    return Encoded(name, content_version(body), body)
+    return Encoded(key, content_version(body), body)
 
 
 def resource(gateway: str, type_url: TypeUrl, name: str, body: bytes) -> Resource:

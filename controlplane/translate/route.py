@@ -6,7 +6,7 @@ Sources: Gateway API v1, HTTPRouteRule and HTTPRouteFilter; Envoy, route_compone
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Final, TypeAlias
 
@@ -28,6 +28,7 @@ from controlplane._proto.envoy.config.route.v3 import (
     Route,
     RouteAction,
     RouteActionClusterNotFoundResponseCode,
+    RouteActionHashPolicy,
     RouteActionRequestMirrorPolicy,
     RouteMatch,
     WeightedCluster,
@@ -73,6 +74,15 @@ MISDIRECTED: Final = bytes(
 
 Precedence: TypeAlias = tuple[int, int, int, int, int, bool, str, str, int, int]
 """Sorts routes of one host by Gateway API's rules, first match first."""
+
+
+Hashing: TypeAlias = Callable[[str], Sequence[RouteActionHashPolicy]]
+"""What of a request decides which endpoint of a cluster it goes to, by the cluster's name."""
+
+
+def no_hashing(cluster: str) -> Sequence[RouteActionHashPolicy]:
+    """No cluster hashes."""
+    return ()
 
 
 class RouteEntry(msgspec.Struct, frozen=True):
@@ -274,7 +284,19 @@ def _weighted(target: BackendTarget) -> WeightedClusterClusterWeight:
     )
 
 
-def translate_action(rule: RouteRule, path: HTTPPathMatch) -> RouteAction | None:
+def _hash_policies(targets: Sequence[BackendTarget], hashing: Hashing) -> list[RouteActionHashPolicy]:
+    """What is hashed for any of the targets, each once, in the order of their clusters' names.
+
+    Mirrors have no say: a route hashes for all its clusters at once, and the copies are not to decide where a request goes.
+    """
+    found: dict[bytes, RouteActionHashPolicy] = {}
+    for cluster in sorted({target.cluster for target in targets if target.cluster}):
+        for policy in hashing(cluster):
+            found.setdefault(bytes(policy), policy)
+    return list(found.values())
+
+
+def translate_action(rule: RouteRule, path: HTTPPathMatch, hashing: Hashing = no_hashing) -> RouteAction | None:
     """Where requests go; None if there is nowhere and the answer is 500."""
     targets = [target for target in rule.backends if target.weight]
     if not any(target.cluster for target in targets):
@@ -292,6 +314,7 @@ def translate_action(rule: RouteRule, path: HTTPPathMatch) -> RouteAction | None
         # Envoy's own limit is 15 s, which nobody asked for and which breaks long answers.
         timeout=timedelta(milliseconds=rule.timeout_ms) if rule.timeout_ms else _WITHOUT_LIMIT,
         request_mirror_policies=[_mirror(mirror) for mirror in rule.mirrors],
+        hash_policy=_hash_policies(targets, hashing),
     )
     if rule.timeout_ms is not None and not 0 < rule.timeout_ms <= _STREAM_IDLE_MS:
         # A connection manager ends streams that are silent for five minutes, unless the route says otherwise.
@@ -307,7 +330,9 @@ def translate_action(rule: RouteRule, path: HTTPPathMatch) -> RouteAction | None
     return action
 
 
-def translate_rule(route: ResolvedRoute, rule: RouteRule, scheme: str, port: int) -> Iterator[RouteEntry]:
+def translate_rule(
+    route: ResolvedRoute, rule: RouteRule, scheme: str, port: int, hashing: Hashing = no_hashing
+) -> Iterator[RouteEntry]:
     """One Envoy route a match.
 
     Args:
@@ -315,6 +340,7 @@ def translate_rule(route: ResolvedRoute, rule: RouteRule, scheme: str, port: int
         rule: It.
         scheme: Of the listener, ``http`` or ``https``: redirections name it.
         port: Of the listener.
+        hashing: What the rule's clusters hash.
     """
     request, response = translate_headers(rule.request_headers), translate_headers(rule.response_headers)
     for number, match in enumerate(rule.matches):
@@ -334,7 +360,7 @@ def translate_rule(route: ResolvedRoute, rule: RouteRule, scheme: str, port: int
             out.direct_response = DirectResponseAction(status=500, body=DataSource(inline_string=text))
         elif rule.redirect is not None:
             out.redirect = translate_redirect(rule.redirect, match.path, scheme, port)
-        elif (action := translate_action(rule, match.path)) is not None:
+        elif (action := translate_action(rule, match.path, hashing)) is not None:
             out.route = action
             out.request_headers_to_add = request.add
             out.request_headers_to_remove = request.remove

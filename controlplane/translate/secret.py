@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from controlplane._proto.envoy.config.core.v3 import DataSource
-from controlplane._proto.envoy.extensions.transport_sockets.tls.v3 import Secret, TlsCertificate
+from controlplane._proto.envoy.extensions.transport_sockets.tls.v3 import (
+    CertificateValidationContext,
+    Secret,
+    TlsCertificate,
+)
 from controlplane.model.kubernetes import Secret as KubernetesSecret
-from controlplane.translate.resource import Encoded, content_version
+from controlplane.translate.resource import Encoded, content_version, encoded
+
+
+def ca_name(secret: str) -> str:
+    """Name of the resource with a Secret's certificates of authorities. No Secret is called so: ``~`` is in no name."""
+    return f"{secret}~ca"
 
 
 def translate_secret(secret: KubernetesSecret) -> Encoded | None:
@@ -25,17 +34,28 @@ def translate_secret(secret: KubernetesSecret) -> Encoded | None:
     return Encoded(secret.key, version, bytes(Secret(name=secret.key, tls_certificate=certificate)))
 
 
+def translate_ca(secret: KubernetesSecret) -> Encoded | None:
+    """The certificates of authorities that the secret holds, for verifying others; None without any."""
+    if not secret.ca_certificates:
+        return None
+    name = ca_name(secret.key)
+    context = CertificateValidationContext(trusted_ca=DataSource(inline_string=secret.ca_certificates))
+    return encoded(name, bytes(Secret(name=name, validation_context=context)))
+
+
 def with_private_key(body: bytes, keys: Callable[[str], bytes | None]) -> bytes | None:
     """The secret as Envoy needs it.
 
     Args:
-        body: What ``translate_secret`` made.
+        body: What ``translate_secret`` or ``translate_ca`` made.
         keys: A private key (PEM) by its digest.
 
     Returns:
         None when the key is not to be had, as in a replay without its store.
     """
     secret = Secret.parse(body)
+    if secret.validation_context is not None:
+        return body
     certificate = secret.tls_certificate
     if certificate is None or certificate.private_key is None:
         return None

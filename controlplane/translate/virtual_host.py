@@ -11,6 +11,7 @@ from controlplane.krt import Collection, Count, Fetch, Graph, Group
 from controlplane.model.ir import HostRoute, ResolvedRoute
 from controlplane.reducers import State
 from controlplane.reducers.hostnames import wider
+from controlplane.translate.hashing import hashing_for, hashing_reads
 from controlplane.translate.resource import content_version
 from controlplane.translate.route import MISDIRECTED, RouteEntry, translate_rule
 from controlplane.translate.wire import embed
@@ -84,7 +85,7 @@ def declare_virtual_hosts(
         EncodedRoutes,
         state.routes,
         lambda route, fetch: encode_routes(route, fetch, state),
-        reads=(state.attachments.routes,),
+        reads=(state.attachments.routes, *hashing_reads(state)),
     )
     hosts = state.attachments.hosts
 
@@ -117,9 +118,10 @@ def encode_routes(route: ResolvedRoute, fetch: Fetch, state: State) -> Iterator[
         (parent.gateway, listener.route_configuration): listener
         for parent in (attachment.parents if attachment is not None else ())
         for listener in parent.listeners
-        if listener.hostnames
+        if listener.hostnames and listener.route_configuration
     }
     for place, listener in sorted(places.items(), key=lambda item: item[0]):
         scheme = listener.protocol.lower()
-        entries = (entry for rule in route.rules for entry in translate_rule(route, rule, scheme, listener.port))
+        hashing = hashing_for(fetch, state, place[0].partition("/")[0])
+        entries = (e for rule in route.rules for e in translate_rule(route, rule, scheme, listener.port, hashing))
         yield EncodedRoutes((*place, route.key), tuple(entries))

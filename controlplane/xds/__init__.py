@@ -11,12 +11,17 @@ from controlplane.xds.events import (
 )
 from controlplane.xds.machine import Limits, Machine
 from controlplane.xds.node import Locality, Node
+from controlplane.xds.scope import ClientView
 from controlplane.xds.server import XdsServer
 from controlplane.xds.settings import Settings
-from controlplane.xds.views import Change, Resolve, Resource, Views
+from controlplane.xds.tables import Resolve, Resource
+from controlplane.xds.views import Assignment, Change, ClientChange, Views
 
 __all__ = [
+    "Assignment",
     "Change",
+    "ClientChange",
+    "ClientView",
     "Event",
     "Limits",
     "Locality",

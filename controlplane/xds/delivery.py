@@ -14,8 +14,8 @@ import msgspec
 
 from controlplane.xds.interest import Interest, Update
 from controlplane.xds.lane import Items, Lane, Lanes, Outstanding
+from controlplane.xds.tables import Entry, Table
 from controlplane.xds.types import Removal, TypeRule
-from controlplane.xds.views import Entry, Table
 from controlplane.xds.wire import ErrorDetail
 
 
@@ -65,7 +65,7 @@ class Delivery:
 
     Args:
         rule: Of the type.
-        table: The scope's current resources.
+        table: The current resources that the client may see.
         max_names: Limit of explicit subscriptions.
     """
 

@@ -1,26 +1,27 @@
 """The delta protocol of one stream as a machine without I/O: requests and commits in, responses out.
 
-It reads the tables of one scope and is told which names changed in them. Asked for the next response, it composes it from the
+It reads tables, as whoever made it lets this client see them, and is told which names changed in them. Asked for the next response, it composes it from the
 state of that moment, so a stream that is slow to be written holds no queue, only names. Time is an argument.
 
 The rules are numbered as in the contract (README.md beside this file), which names the test of each.
 """
 
 from collections import deque
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from controlplane.xds import sequence
 from controlplane.xds.delivery import Delivery, Draft
+from controlplane.xds.differences import Before
 from controlplane.xds.errors import exhausted, invalid
 from controlplane.xds.interest import Update
 from controlplane.xds.ledger import describe
 from controlplane.xds.redact import redact
 from controlplane.xds.response import Response
+from controlplane.xds.tables import Entry, Table
 from controlplane.xds.types import CDS, EDS, LDS, PUSH_ORDER, RDS, ROUTE_CONFIGURATION, SDS, VHDS, rule_of
 from controlplane.xds.vhds import VirtualHosts
-from controlplane.xds.views import Before, Entry, View
 from controlplane.xds.wire import ErrorDetail, Request
 
 
@@ -57,15 +58,22 @@ class Rejected(msgspec.Struct, frozen=True):
 Fact = Acknowledged | Rejected
 
 
+class Tables(Protocol):
+    """What a client sees."""
+
+    def table(self, type_url: str) -> Table:
+        """The table of a type, the same for as long as the stream lasts."""
+
+
 class Machine:
     """One stream.
 
     Args:
-        view: The tables of the scope that the proxy may see.
+        view: The tables that the proxy may see. ``changed`` must be told of every change in them.
         limits: Bounds and the deadline.
     """
 
-    def __init__(self, view: View, limits: Limits | None = None) -> None:
+    def __init__(self, view: Tables, limits: Limits | None = None) -> None:
         self._view = view
         self._limits = limits or Limits()
         self._nonces = 0

@@ -35,6 +35,7 @@ class XdsServer:
         on_event: Told of every proxy that comes, goes, acknowledges, rejects.
         settings: Limits and times.
         services: Further grpclib services on the same port.
+        first_stream: The first stream's number; later than any that the views may still know from elsewhere.
     """
 
     def __init__(
@@ -43,6 +44,8 @@ class XdsServer:
         on_event: OnEvent,
         settings: Settings | None = None,
         services: Collection[Any] = (),
+        *,
+        first_stream: int = 1,
     ) -> None:
         self.views = views
         self.on_event = on_event
@@ -50,7 +53,7 @@ class XdsServer:
         self._services = services
         self._server: Server | None = None
         self._streams: dict[int, ProxyStream] = {}
-        self._stream_numbers = 0
+        self._stream_numbers = first_stream - 1
         self._counters: dict[str, int] = {}
         self._refusals: dict[str, float] = {}
         self._is_stopping = False

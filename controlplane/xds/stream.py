@@ -14,14 +14,16 @@ import structlog
 from grpclib.const import Status
 from grpclib.exceptions import StreamTerminatedError
 
+from controlplane.xds.differences import Before
 from controlplane.xds.errors import XdsError
 from controlplane.xds.events import OnEvent, ProxyAcknowledged, ProxyConnected, ProxyDisconnected, ProxyRejected
 from controlplane.xds.machine import Machine, Rejected
 from controlplane.xds.node import Node, parse_node
 from controlplane.xds.response import Response
+from controlplane.xds.scope import ClientView
 from controlplane.xds.settings import Settings
 from controlplane.xds.transport import Rpc, abort, address_of, receive_message
-from controlplane.xds.views import Before, Views
+from controlplane.xds.views import Views
 from controlplane.xds.wire import find_node, scan_request
 
 log = structlog.get_logger(__name__)
@@ -55,6 +57,7 @@ class ProxyStream:
         self._rpc = rpc
         self._number = number
         self._node: Node | None = None
+        self._view: ClientView | None = None
         self._machine: Machine | None = None
         self._first: bytes | None = None
         self._wake = asyncio.Event()
@@ -85,12 +88,14 @@ class ProxyStream:
             self._connected(node)
             try:
                 await self._host.views.wait_open()
-                await self._converse(node)
+                self._view = await self._host.views.wait_assigned(self.proxy)
+                await self._converse(self._view)
             except asyncio.CancelledError:
                 if not self._is_closing and self._reason == ENDED:
                     self._reason = "the connection was lost"
                 raise
             finally:
+                self._host.views.leave(self.proxy)
                 if self._failure is not None:
                     failure = self._failure
                     self._reason = str(failure) if isinstance(failure, XdsError) else type(failure).__name__
@@ -101,25 +106,19 @@ class ProxyStream:
             raise XdsError(Status.UNAVAILABLE, SHUTDOWN)
 
     async def _introduce(self) -> Node | None:
-        """Who the proxy is, from its first request; that one is kept as it came until the gate is open."""
+        """Who the proxy is, from its first request; that one is kept as it came until it can be answered."""
         self._first = await self._receive()
         if self._first is None:
             return None
         self._node = parse_node(find_node(self._first))
         return self._node
 
-    async def _converse(self, node: Node) -> None:
-        views = self._host.views
-        view = views.view(node.scope)
+    async def _converse(self, view: ClientView) -> None:
         self._machine = Machine(view, self._host.settings.limits)
         view.listen(self._changed)
-        try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._until_end, self._write, tasks.cancel_scope)
-                await self._until_end(self._read, tasks.cancel_scope)
-        finally:
-            view.unlisten(self._changed)
-            views.release(node.scope)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._until_end, self._write, tasks.cancel_scope)
+            await self._until_end(self._read, tasks.cancel_scope)
 
     async def _until_end(self, side: Callable[[], Awaitable[None]], scope: anyio.CancelScope) -> None:
         """Runs the reader or the writer; whichever ends first ends both, and its error is the stream's."""
@@ -283,6 +282,7 @@ class ProxyStream:
             "proxy": self.proxy,
             "node": node.id if node else None,
             "gateway": node.scope if node else None,
+            "class": self._view.class_name if self._view else None,
             "address": self.address,
             "user_agent": node.user_agent if node else None,
             "locality": [node.locality.region, node.locality.zone, node.locality.sub_zone] if node else None,

@@ -21,16 +21,16 @@ from collections.abc import Iterable, Mapping
 from controlplane.xds.delivery import UNKNOWN, Delivery
 from controlplane.xds.interest import Update
 from controlplane.xds.lane import Lane
+from controlplane.xds.tables import Entry, Table
 from controlplane.xds.types import VHDS, route_configuration_of
-from controlplane.xds.views import Entry, Table
 
 
 class VirtualHosts(Delivery):
     """The virtual hosts of one stream.
 
     Args:
-        table: The scope's virtual hosts.
-        route_configurations: The scope's RouteConfigurations.
+        table: The virtual hosts that the client may see.
+        route_configurations: The RouteConfigurations.
         max_names: Limit of explicit subscriptions.
     """
 

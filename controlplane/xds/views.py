@@ -1,160 +1,34 @@
-"""The resources that are current now, by gateway, and the gate before them.
+"""The resources that are current now, by gateway and by class of its clients, and the gate before them.
 
-A scope is one gateway, ``namespace/name``; its ``View`` holds a table for each resource type. ``Views.apply`` takes what one
-commit changed and wakes the streams of the scopes that it touched, and no others. All of it happens on one event loop without
-a pause, so nobody ever reads half a commit.
+A scope is one gateway, ``namespace/name``. Its ``View`` holds a table for each resource type, of what all its clients are
+served; and for each class of clients a layer of what they are served beside or instead of it. A stream reads through a
+``ClientView``: the scope's tables with its class's layer over them. Classes are names here; who belongs to which is said from
+outside, and may change while a stream is open.
 
-A table keeps, beside each resource, the bytes that stand before its body in a response; two scopes and all their proxies
-share them. The body stays the row's own. A secret's bytes are fetched at the moment they are sent and kept nowhere.
+``Views.apply`` takes what one commit changed, all of it in one go: shared tables, layers, and who belongs to which class. Only
+when all is in place each listener is told, once, of what *it* sees differently. All of it happens on one event loop without a
+pause, so nobody ever reads half a commit.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Protocol
+from collections.abc import Iterable, Mapping
 from weakref import WeakValueDictionary
 
-from controlplane.xds.types import SECRET, VIRTUAL_HOST, route_configuration_of
-from controlplane.xds.wire import resource_head
-
-
-class Resource(Protocol):
-    """An encoded resource; usually a row of a collection."""
-
-    @property
-    def name(self) -> str:
-        """Unique within its scope and type."""
-
-    @property
-    def version(self) -> str:
-        """A hash of its content: equal versions mean equal bytes, on any replica, any day (R5)."""
-
-    @property
-    def body(self) -> bytes:
-        """The encoded message, without the ``Any`` around it. Empty for a secret: ``Resolve`` gives the bytes."""
-
-
-Resolve = Callable[[Resource], bytes | None]
-"""The encoded ``Secret`` of a row, key included; None when the bytes are gone, which serves the secret as removed."""
+from controlplane.xds.differences import Before, Changed, difference
+from controlplane.xds.scope import ClassLayer, ClientView, Listener, View
+from controlplane.xds.tables import Entry, Layer, Resolve, Resource, SecretEntry
+from controlplane.xds.types import SECRET
 
 Change = tuple[str, str, str, Resource | None]
 """Scope, type URL, name, and the resource; None removes it."""
-
-
-class Entry:
-    """A resource in a table, ready to be sent."""
-
-    __slots__ = ("__weakref__", "_head", "name", "resource", "version")
-
-    def __init__(self, type_url: str, resource: Resource) -> None:
-        self.name = resource.name
-        self.version = resource.version
-        self.resource = resource
-        self._head = resource_head(type_url, resource.name, resource.version, len(resource.body))
-
-    def parts(self) -> tuple[bytes, bytes] | None:
-        """The two pieces of its entry in a response; None when it has to be served as removed."""
-        return self._head, self.resource.body
-
-
-class _SecretEntry(Entry):
-    __slots__ = ("_resolve",)
-
-    def __init__(self, resource: Resource, resolve: Resolve) -> None:
-        super().__init__(SECRET, resource)
-        self._resolve = resolve
-
-    def parts(self) -> tuple[bytes, bytes] | None:
-        body = self._resolve(self.resource)
-        return None if body is None else (resource_head(SECRET, self.name, self.version, len(body)), body)
-
-
-Before = Mapping[str, Mapping[str, Entry | None]]
-"""What one commit changed in a scope: by type URL and name, the entry that stood there before."""
-
-
-class Table:
-    """The current resources of one type in one scope."""
-
-    __slots__ = ("_entries", "_groups")
-
-    def __init__(self, group_of: Callable[[str], str] | None = None) -> None:
-        self._entries: dict[str, Entry] = {}
-        self._groups: tuple[Callable[[str], str], dict[str, dict[str, None]]] | None = (
-            None if group_of is None else (group_of, {})
-        )
-
-    def get(self, name: str) -> Entry | None:
-        """The entry of this name."""
-        return self._entries.get(name)
-
-    def names(self) -> Collection[str]:
-        """All names, in no order that means anything."""
-        return self._entries.keys()
-
-    def group(self, key: str) -> Collection[str]:
-        """Names of the virtual hosts of one RouteConfiguration."""
-        assert self._groups is not None
-        return self._groups[1].get(key, {}).keys()
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def put(self, name: str, entry: Entry | None) -> Entry | None:
-        """Replaces an entry, or removes it; the one that stood there before. Cost: O(1)."""
-        before = self._entries.pop(name, None) if entry is None else self._entries.get(name)
-        if entry is not None:
-            self._entries[name] = entry
-        if self._groups is not None and (entry is None) != (before is None):
-            group_of, groups = self._groups
-            key = group_of(name)
-            if entry is not None:
-                groups.setdefault(key, {})[name] = None
-            else:
-                groups[key].pop(name)
-                if not groups[key]:
-                    del groups[key]
-        return before
-
-
-class View:
-    """The tables of one scope, and who listens to them."""
-
-    def __init__(self) -> None:
-        self._tables: dict[str, Table] = {}
-        self._listeners: dict[Callable[[Before], None], None] = {}
-
-    def table(self, type_url: str) -> Table:
-        """The table of a type; an empty one when nothing of it exists."""
-        table = self._tables.get(type_url)
-        if table is None:
-            table = self._tables[type_url] = Table(route_configuration_of if type_url == VIRTUAL_HOST else None)
-        return table
-
-    def tables(self) -> Mapping[str, Table]:
-        """All tables by type URL."""
-        return self._tables
-
-    def listen(self, listener: Callable[[Before], None]) -> None:
-        """Calls the listener after every commit that changed something here."""
-        self._listeners[listener] = None
-
-    def unlisten(self, listener: Callable[[Before], None]) -> None:
-        """Ends ``listen``."""
-        self._listeners.pop(listener, None)
-
-    @property
-    def is_idle(self) -> bool:
-        """Holds nothing, and nobody listens."""
-        return not self._listeners and not any(len(table) for table in self._tables.values())
-
-    def notify(self, before: Before) -> None:
-        """Tells all listeners."""
-        for listener in tuple(self._listeners):
-            listener(before)
+ClientChange = tuple[str, str, str, str, Resource | None]
+"""Scope, class, type URL, name, and the resource; None removes it."""
+Assignment = tuple[str, tuple[str, str] | None]
+"""A proxy, and its scope and class; None when it is no longer known."""
 
 
 class Views:
-    """The current resources of all scopes.
+    """The current resources of all scopes and classes.
 
     Args:
         resolve: Gives a secret's bytes at the moment they are sent. Without it every secret is served as removed.
@@ -167,37 +41,127 @@ class Views:
         self._views: dict[str, View] = {}
         self._entries: WeakValueDictionary[tuple[str, str, str], Entry] = WeakValueDictionary()
         self._opened = asyncio.Event()
+        self._assigned: dict[str, tuple[str, str]] = {}
+        """Scope and class of each known proxy, whether or not it has a view."""
+        self._clients: dict[str, ClientView] = {}
+        """Of the proxies that are being served."""
+        self._waiting: dict[str, asyncio.Event] = {}
+        """Of the proxies that are not known yet."""
 
-    def apply(self, changes: Iterable[Change], seq: int | None = None) -> None:
-        """Takes what one commit changed, and wakes the streams of the scopes in which something did.
+    # Commits.
 
-        A resource whose version did not change is no change. Cost: O(changes) plus, for each stream of a touched scope,
-        O(changes of that scope).
+    def apply(
+        self,
+        changes: Iterable[Change],
+        client_changes: Iterable[ClientChange] = (),
+        assignments: Iterable[Assignment] = (),
+        seq: int | None = None,
+    ) -> None:
+        """Takes what one commit changed, and wakes those who see something differently.
+
+        A resource whose version did not change is no change; nor is a shared one that a class's own covers, for that class. A
+        proxy that changes its class sees the difference of the two layers.
+
+        Args:
+            changes: To what all clients of a scope share.
+            client_changes: To what classes are served of their own.
+            assignments: Proxies that have come, gone, or changed their class.
+            seq: The log's position after this commit.
+
+        Cost: O(changes), plus O(changes of its scope and class) for each class and stream that is touched, plus O(both layers)
+        for each pair of classes between which proxies move.
         """
-        touched: dict[str, dict[str, dict[str, Entry | None]]] = {}
+        shared: dict[str, Changed] = {}
+        layers: dict[tuple[str, str], Changed] = {}
         for scope, type_url, name, resource in changes:
-            if resource is None and scope not in self._views:
-                continue
-            table = self.view(scope).table(type_url)
-            current = table.get(name)
-            if (None if current is None else current.version) == (None if resource is None else resource.version):
-                continue
-            before = table.put(name, None if resource is None else self._entry(type_url, resource))
-            touched.setdefault(scope, {}).setdefault(type_url, {}).setdefault(name, before)
+            if resource is not None or scope in self._views:
+                self._put(self.view(scope).shared, shared.setdefault(scope, {}), type_url, name, resource)
+        for scope, class_name, type_url, name, resource in client_changes:
+            if resource is not None or (scope in self._views and class_name in self._views[scope].layers):
+                layer, key = self.view(scope).layer(class_name), (scope, class_name)
+                self._put(layer, layers.setdefault(key, {}), type_url, name, resource)
+        moved: dict[ClientView, ClassLayer] = {}
+        for proxy, place in assignments:
+            self._assign(proxy, place, moved)
         if seq is not None:
             self.seq = seq
-        for scope, before_by_type in touched.items():
-            self.view(scope).notify(before_by_type)
+        notices = list(self._notices(shared, layers, moved))
+        for listeners, before in notices:
+            for listener in tuple(listeners):
+                listener(before)
+        for scope, class_name in (*layers, *((client.scope, layer.class_name) for client, layer in moved.items())):
+            self._release_layer(scope, class_name)
+        for scope in shared:
             self.release(scope)
+
+    def _put(self, layer: Layer, changed: Changed, type_url: str, name: str, resource: Resource | None) -> None:
+        current = layer.get(type_url, name)
+        if (None if current is None else current.version) == (None if resource is None else resource.version):
+            return
+        before = layer.table(type_url).put(name, None if resource is None else self._entry(type_url, resource))
+        changed.setdefault(type_url, {}).setdefault(name, before)
 
     def _entry(self, type_url: str, resource: Resource) -> Entry:
         if type_url == SECRET:
-            return _SecretEntry(resource, self._resolve)
+            return SecretEntry(resource, self._resolve)
         key = (type_url, resource.name, resource.version)
         entry = self._entries.get(key)
         if entry is None:
             entry = self._entries[key] = Entry(type_url, resource)
         return entry
+
+    def _assign(self, proxy: str, place: tuple[str, str] | None, moved: dict[ClientView, ClassLayer]) -> None:
+        if place is None:
+            # Its stream has ended, or is about to: what it sees until then stays.
+            self._assigned.pop(proxy, None)
+            return
+        self._assigned[proxy] = place
+        waiting = self._waiting.pop(proxy, None)
+        if waiting is not None:
+            waiting.set()
+        client = self._clients.get(proxy)
+        if client is not None and client.class_name != place[1]:
+            assert client.scope == place[0], f"{proxy} is served {client.scope} and cannot be moved to {place[0]}"
+            moved.setdefault(client, client.layer)
+            del client.layer.members[client]
+            client.layer = self._views[client.scope].layer(place[1])
+            client.layer.members[client] = None
+
+    def _notices(
+        self,
+        shared: Mapping[str, Changed],
+        layers: Mapping[tuple[str, str], Changed],
+        moved: Mapping[ClientView, ClassLayer],
+    ) -> Iterable[tuple[Iterable[Listener], Before]]:
+        """Who is to be told what. Clients that see the same difference are given the same mapping."""
+        touched: dict[tuple[str, str], None] = {}
+        for scope, changed in shared.items():
+            if changed:
+                view = self._views[scope]
+                touched.update(((scope, class_name), None) for class_name in view.layers)
+                if view.listeners and (before := difference(view.shared, changed)):
+                    yield view.listeners, before
+        touched.update((key, None) for key, changed in layers.items() if changed)
+        for scope, class_name in touched:
+            view = self._views[scope]
+            layer = view.layers[class_name]
+            staying = [client for client in layer.members if moved.get(client, layer) is layer]
+            if staying:
+                own = layers.get((scope, class_name), {})
+                if before := difference(view.shared, shared.get(scope, {}), layer, own):
+                    yield from ((client.listeners, before) for client in staying)
+        pairs: dict[tuple[ClassLayer, ClassLayer], list[ClientView]] = {}
+        for client, earlier in moved.items():
+            if client.layer is not earlier:
+                pairs.setdefault((earlier, client.layer), []).append(client)
+        for (earlier, layer), clients in pairs.items():
+            scope = clients[0].scope
+            own = layers.get((scope, earlier.class_name), {})
+            before = difference(self._views[scope].shared, shared.get(scope, {}), earlier, own, layer)
+            if before:
+                yield from ((client.listeners, before) for client in clients)
+
+    # Who sees what.
 
     def view(self, scope: str) -> View:
         """The view of a scope; an empty one when nothing of it exists (yet)."""
@@ -206,11 +170,47 @@ class Views:
             view = self._views[scope] = View()
         return view
 
+    async def wait_assigned(self, proxy: str) -> ClientView:
+        """The view of a proxy, as soon as a commit has said what class it is of; ``leave`` ends it.
+
+        There is no deadline: until then nobody can say what it is to be served. Cancelling leaves nothing.
+        """
+        while proxy not in self._assigned:
+            waiting = self._waiting.setdefault(proxy, asyncio.Event())
+            try:
+                await waiting.wait()
+            finally:
+                self._waiting.pop(proxy, None)
+        scope, class_name = self._assigned[proxy]
+        client = self._clients.get(proxy)
+        if client is None:
+            view = self.view(scope)
+            client = self._clients[proxy] = ClientView(scope, view, view.layer(class_name))
+            client.layer.members[client] = None
+        return client
+
+    def leave(self, proxy: str) -> None:
+        """The proxy's stream has ended: forgets its view. What class it is of is forgotten when a commit says so."""
+        client = self._clients.pop(proxy, None)
+        if client is not None:
+            client.listeners.clear()
+            client.layer.members.pop(client, None)
+            self._release_layer(client.scope, client.class_name)
+
+    def _release_layer(self, scope: str, class_name: str) -> None:
+        view = self._views.get(scope)
+        layer = None if view is None else view.layers.get(class_name)
+        if view is not None and layer is not None and layer.is_idle:
+            del view.layers[class_name]
+            self.release(scope)
+
     def release(self, scope: str) -> None:
         """Forgets a scope that holds nothing and to which nobody listens."""
         view = self._views.get(scope)
         if view is not None and view.is_idle:
             del self._views[scope]
+
+    # The gate.
 
     def open(self) -> None:
         """Opens the gate: from now on streams are answered. It never closes again."""
@@ -226,8 +226,8 @@ class Views:
         await self._opened.wait()
 
     def statistics(self) -> dict[str, dict[str, int]]:
-        """Resources by scope and type URL, sorted."""
+        """Resources that all clients share, by scope and type URL, sorted."""
         return {
-            scope: {url: len(table) for url, table in sorted(view.tables().items()) if len(table)}
+            scope: {url: len(table) for url, table in sorted(view.shared.tables.items()) if len(table)}
             for scope, view in sorted(self._views.items())
         }

@@ -130,6 +130,72 @@ def test_translate_of_nothing_is_an_error(tmp_path: Path) -> None:
     assert "Traceback" not in found.stderr
 
 
+REGION = "topology.kubernetes.io/region"
+LOAD_ASSIGNMENT = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+
+
+@pytest.fixture
+def located(folder: Path) -> Path:
+    """A Service with endpoints in two zones, and a rule by which clients prefer those of their own region and label."""
+    policy = {
+        "loadBalancer": {"localityLbSetting": {"failoverPriority": [REGION, "tier"]}},
+        "outlierDetection": {"consecutive5xxErrors": 7},
+    }
+    rule = {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "DestinationRule",
+        "metadata": {"name": "near", "namespace": "alpha"},
+        "spec": {"host": "s1", "trafficPolicy": policy, "exportTo": ["."]},
+    }
+    nodes: list[dict[str, Any]] = [
+        {"apiVersion": "v1", "kind": "Node", "metadata": {"name": region, "labels": {REGION: region}}}
+        for region in ("r1", "r2")
+    ]
+    endpoints = {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": "placed", "namespace": "alpha", "labels": {"kubernetes.io/service-name": "s1"}},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [f"10.0.1.{region[1]}"], "nodeName": region} for region in ("r1", "r2")],
+        "ports": [{"port": 8080}],
+    }
+    (folder / "rule.yaml").write_text(yaml.safe_dump_all([rule, endpoints, *nodes]))
+    return folder
+
+
+def test_translate_shows_the_view_of_any_client(located: Path) -> None:
+    """Where nothing is said: of a client of which nothing is known. The version is of what all clients share."""
+
+    def view(*options: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        found = controlplane("translate", located, "-o", "json", *options)
+        assert found.stderr == ""
+        document = json.loads(found.stdout)
+        assert "clients" not in document
+        return document, document["gateways"]["alpha/edge"][LOAD_ASSIGNMENT]
+
+    plain, unknown = view()
+    told_apart, here = view("--proxy-locality", "r1/z1/s1", "--proxy-label", "tier=a", "--proxy-label", "other=x")
+    assert unknown.keys() == here.keys()
+    assert plain["version"] == told_apart["version"]
+    assert {name for name in unknown if unknown[name] != here[name]} == {"kube_alpha_s1_80"}
+    _, there = view("--proxy-namespace", "beta")
+    assert "priority" not in json.dumps(there["kube_alpha_s1_80"]), "the rule is exported to its own namespace only"
+
+
+def test_translate_takes_settings_from_options_and_environment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INGRESS_USE_WAYPOINTS", "perhaps")
+    found = controlplane("translate", folder)
+    assert found.returncode == 2
+    assert found.stderr.strip() == "controlplane: INGRESS_USE_WAYPOINTS 'perhaps': write true, false, 1 or 0"
+    assert controlplane("translate", folder, "--no-ingress-use-waypoints").returncode == 0
+    monkeypatch.setenv("INGRESS_USE_WAYPOINTS", "0")
+    monkeypatch.setenv("WAYPOINT_CLASSES", "mesh")
+    assert controlplane("translate", folder, "--cluster-domain", "example.local").returncode == 0
+    wrong = controlplane("translate", folder, "--dns-lookup-family", "V5")
+    assert wrong.returncode == 2
+    assert "V4_PREFERRED" in wrong.stderr
+
+
 def test_bootstrap_names_the_gateway_and_the_control_plane() -> None:
     """The node's role is the gateway; everything comes over delta ADS."""
     found = controlplane(
@@ -150,6 +216,11 @@ def test_bootstrap_names_the_gateway_and_the_control_plane() -> None:
         (("bootstrap", "--gateway", "web"), "namespace/name"),
         (("bootstrap", "--gateway", "demo/web", "--locality", "a/b/c/d"), "--locality 'a/b/c/d': write REGION"),
         (("bootstrap", "--gateway", "demo/web", "--xds", "nowhere"), "--xds 'nowhere': write HOST:PORT"),
+        (("translate", ".", "--proxy-locality", "a/b/c/d"), "--proxy-locality 'a/b/c/d': write REGION"),
+        (("translate", ".", "--proxy-label", "a"), "--proxy-label 'a': write KEY=VALUE"),
+        (("translate", ".", "--proxy-namespace", "A"), "--proxy-namespace 'A': write the name of a namespace"),
+        (("run", "--files", ".", "--waypoint-class", "A"), "--waypoint-class 'A': write the name of a GatewayClass"),
+        (("run", "--files", ".", "--root-namespace", ""), "--root-namespace ''"),
         (("run",), "name one source: --files DIR"),
         (("run", "--files", "nope"), "--files nope: no such folder"),
         (("run", "--files", ".", "--replay", "."), "name one source"),

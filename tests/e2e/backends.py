@@ -48,6 +48,8 @@ class Backend:
     def __init__(self, name: str, answer_headers: Iterable[tuple[str, str]] = ()) -> None:
         self.name = name
         self.port = 0
+        self.status = 200
+        """Of its answers from now on."""
         self.requests = Tally()
         self.last: deque[Seen] = deque(maxlen=100)
         self.go_on = asyncio.Event()
@@ -64,7 +66,7 @@ class Backend:
             return await self._talk(request)
         if request.path.endswith(SLOW):
             await self.go_on.wait()
-        response = web.Response(body=seen.document(self.name), content_type="application/json")
+        response = web.Response(status=self.status, body=seen.document(self.name), content_type="application/json")
         for name, value in self.answer_headers:
             response.headers.add(name, value)
         return response

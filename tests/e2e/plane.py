@@ -155,14 +155,14 @@ async def planning(
         raise
 
 
-def envoy_at(xds: int, directory: Path, gateway: str = "demo/web") -> EnvoyProcess:
+def envoy_at(xds: int, directory: Path, gateway: str = "demo/web", **arguments: Any) -> EnvoyProcess:
     """An Envoy that serves a Gateway, from the bootstrap that we print, of the control plane at this port."""
-    return EnvoyProcess(bootstrap(gateway, xds_address=LOOPBACK, xds_port=xds), directory)
+    return EnvoyProcess(bootstrap(gateway, xds_address=LOOPBACK, xds_port=xds, **arguments), directory)
 
 
-def envoy_for(plane: ControlPlane, directory: Path, gateway: str = "demo/web") -> EnvoyProcess:
-    """An Envoy that serves a Gateway of this control plane."""
-    return envoy_at(plane.options.xds.port, directory, gateway)
+def envoy_for(plane: ControlPlane, directory: Path, gateway: str = "demo/web", **arguments: Any) -> EnvoyProcess:
+    """An Envoy that serves a Gateway of this control plane; the arguments are the bootstrap's."""
+    return envoy_at(plane.options.xds.port, directory, gateway, **arguments)
 
 
 class Command:

@@ -58,6 +58,22 @@ def test_regular_expressions_of_any_size_are_taken(tmp_path: Path) -> None:
     assert "RE2 program size" in validate(json.dumps(without), tmp_path / "without.json").stderr
 
 
+def test_listeners_inside_of_the_process_are_taken(tmp_path: Path) -> None:
+    document: dict[str, Any] = bootstrap("demo/web", xds_address="127.0.0.1", xds_port=18000)
+    proxy = {
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+        "stat_prefix": "test",
+        "cluster": "controlplane_xds",
+    }
+    chain = {"filters": [{"name": "tcp", "typed_config": proxy}]}
+    document["static_resources"]["listeners"] = [{"name": "test", "internal_listener": {}, "filter_chains": [chain]}]
+    result = validate(json.dumps(document), tmp_path / "ours.json")
+    assert result.returncode == 0, result.stderr
+    del document["bootstrap_extensions"]
+    without = validate(json.dumps(document), tmp_path / "without.json")
+    assert "InternalListener bootstrap extension is mandatory" in without.stderr
+
+
 @pytest.mark.asyncio
 @pytest.mark.parametrize("address", ["127.0.0.1", "localhost"])
 async def test_an_envoy_finds_its_control_plane_and_says_who_it_is(address: str, tmp_path: Path) -> None:

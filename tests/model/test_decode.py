@@ -280,8 +280,9 @@ BAD = {
     ),
     "missing kind": (
         "{apiVersion: v1, metadata: {name: api}}",
-        "a document without a kind: kind: required, but missing; add it, such as EndpointSlice, Gateway, GatewayClass, "
-        "HTTPRoute, Namespace, ReferenceGrant, Secret or Service",
+        "a document without a kind: kind: required, but missing; add it, such as AuthorizationPolicy, "
+        "DestinationRule, EndpointSlice, Gateway, GatewayClass, HTTPRoute, Namespace, Node, Pod, ReferenceGrant, Secret, "
+        "Service, ServiceEntry or WorkloadEntry",
     ),
     "kind of another type": (
         "{apiVersion: v1, kind: [Service], metadata: {name: api}}",
@@ -384,6 +385,7 @@ def test_a_kind_of_nobody_is_ignored() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_accepted_version_is_kept_as_written(kind: str) -> None:
     specifications: dict[str, dict[str, Any]] = {
+        "DestinationRule": {"spec": {"host": "a"}},
         "EndpointSlice": {"addressType": "IPv4"},
         "Gateway": {"spec": {"gatewayClassName": "a", "listeners": [{"name": "a", "port": 1, "protocol": "HTTP"}]}},
         "GatewayClass": {"spec": {"controllerName": "example.com/a"}},
@@ -392,6 +394,8 @@ def test_every_accepted_version_is_kept_as_written(kind: str) -> None:
             "spec": {"from": [{"group": "", "kind": "A", "namespace": "b"}], "to": [{"group": "", "kind": "A"}]}
         },
         "Service": {"spec": {"ports": [{"port": 1}]}},
+        "ServiceEntry": {"spec": {"hosts": ["a.example.com"]}},
+        "WorkloadEntry": {"spec": {"address": "192.0.2.1"}},
     }
     for api_version in KINDS[kind].api_versions:
         raw = {"apiVersion": api_version, "kind": kind, "metadata": {"name": "a"}, **specifications.get(kind, {})}

@@ -102,10 +102,11 @@ def test_decoding_always_comes_to_something(kind: str, documents: Callable[[int]
         outcome = decode_object(raw)
         outcomes.add(type(outcome))
         if isinstance(outcome, Decoded):
-            again = decode_object(msgspec.to_builtins(outcome.object) | {"apiVersion": outcome.object.api_version})
+            again = decode_object(as_manifest(outcome.object))
             assert isinstance(again, Decoded)
             assert again.object == outcome.object
-            assert again.warnings == ()
+            assert not [warning for warning in again.warnings if "unknown field" in warning.problem]
+            assert not [warning for warning in again.warnings if "status" in warning.path]
             assert msgspec.json.encode((outcome.warnings, outcome.unsupported))
         else:
             assert isinstance(outcome, Rejected)
@@ -118,10 +119,20 @@ def test_decoding_always_comes_to_something(kind: str, documents: Callable[[int]
     assert outcomes == {Decoded, Rejected}
 
 
+def as_manifest(row: KubernetesObject) -> dict[str, Any]:
+    manifest: dict[str, Any] = msgspec.to_builtins(row) | {"apiVersion": row.api_version}
+    if manifest.pop("terminating", False):
+        manifest["metadata"]["deletionTimestamp"] = "2024-05-31T12:00:00Z"
+    return manifest
+
+
 SIMPLE = {
+    "AuthorizationPolicy": {"action": "DENY", "targetRefs": [{"kind": "Service", "name": "a"}]},
     "Gateway": {"gatewayClassName": "a", "listeners": [{"name": "a", "port": 1, "protocol": "HTTP"}]},
     "HTTPRoute": {"hostnames": ["a"]},
     "Service": {"ports": [{"port": 1}]},
+    "ServiceEntry": {"hosts": ["a.example.com"], "resolution": "STATIC", "endpoints": [{"address": "192.0.2.1"}]},
+    "WorkloadEntry": {"address": "192.0.2.1"},
 }
 """Specifications that keep the rules, which few random ones do."""
 

@@ -7,7 +7,14 @@ import pytest
 from controlplane.model.http_route import HTTPPathMatch
 from controlplane.model.problems import explain, quoted
 from controlplane.model.rules.http_route import path_is_normal
-from controlplane.model.scalars import DURATION, NORMAL_PATH, parse_duration
+from controlplane.model.scalars import (
+    DURATION,
+    ISTIO_DURATION,
+    NORMAL_PATH,
+    nanoseconds_of,
+    parse_duration,
+    parse_istio_duration,
+)
 from controlplane.model.shapes import Text
 
 
@@ -22,6 +29,25 @@ def test_durations(text: str, milliseconds: int) -> None:
 @pytest.mark.parametrize("text", ["", "10", "s", "1.5s", "-1s", "100000s", "1d", "1s1s1s1s1s", "1s\n"])
 def test_what_is_no_duration(text: str) -> None:
     assert list(explain(text, Text(pattern=DURATION), "", quoted))
+
+
+@pytest.mark.parametrize(
+    ("text", "nanoseconds"),
+    [("0", 0), ("0s", 0), ("+0", 0), ("10s", 10**10), ("+1s", 10**9), ("0.5s", 5 * 10**8), (".5s", 5 * 10**8), ("1.s", 10**9),
+     ("1.5h", 5400 * 10**9), ("1h30m0.25s", 5_400_250_000_000), ("300ms", 3 * 10**8), ("2us", 2000), ("2\xb5s", 2000),
+     ("2\u03bcs", 2000), ("7ns", 7), ("0.1ns", 0), ("1m1ms", 60_001_000_000), ("999999999h", 3600 * 10**9 * 999_999_999)],
+)  # fmt: skip
+def test_durations_of_istio(text: str, nanoseconds: int) -> None:
+    assert list(explain(text, Text(pattern=ISTIO_DURATION), "", quoted)) == []
+    assert nanoseconds_of(text) == nanoseconds
+    assert parse_istio_duration(text) == (nanoseconds + 999_999) // 1_000_000
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1", "00", "+", ".", ".s", "s", "-1s", "1d", "1 s", "1s ", "1s\n", "1,5s", "1e3s", "1s0", "0x1s", "1S", "\u0663s"]
+)  # fmt: skip
+def test_what_is_no_duration_of_istio(text: str) -> None:
+    assert list(explain(text, Text(pattern=ISTIO_DURATION), "", quoted))
 
 
 # The CRD's own rules for a path to compare with, one by one.

@@ -342,6 +342,12 @@ LEAKY = {
     ),
     "key among the certificates": manifest(CERTIFICATE + KEY, KEY),
     "another type": manifest(CERTIFICATE, KEY, "example.com/own"),
+    "key for the authorities": manifest("", "", "Opaque", data={"ca.crt": encode(KEY)}),
+    "key for the authorities beside a pair": manifest(CERTIFICATE, KEY, stringData={"cacert": KEY}),
+    "key in the names of Istio": manifest("", "", "Opaque", data={"cert": encode(CERTIFICATE), "key": encode(KEY)}),
+    "damaged key in the names of Istio": manifest(
+        "", "", "Opaque", data={"cert": encode(CERTIFICATE), "key": encode(damaged(KEY))}
+    ),
     "key elsewhere in the data": manifest(CERTIFICATE, KEY, data={"other": encode(KEY)}, type_="Opaque"),
     "key as another field": manifest(CERTIFICATE, KEY, spec=KEY, keys=[KEY], status={"tls.key": KEY}),
     "key as a field's name": manifest(CERTIFICATE, KEY) | {KEY: 1, encode(KEY): 2},
@@ -379,6 +385,99 @@ def test_no_exception_is_left_behind(case: str) -> None:
     left = [thing for thing in gc.get_objects() if isinstance(thing, BaseException) and id(thing) not in before]
     assert left == []
     del outcome
+
+
+AUTHORITY, OTHER_AUTHORITY = certificate_of("p384"), certificate_of("ed25519")
+
+
+def of_authorities(type_: str = "Opaque", **entries: str) -> dict[str, Any]:
+    """A Secret of entries by name, with ``_`` for the dot."""
+    data = {name.replace("_", "."): encode(content) for name, content in entries.items()}
+    return manifest("", "", type_, data=data)
+
+
+@pytest.mark.parametrize("name", ["ca_crt", "cacert"])
+def test_authorities_are_read_without_a_pair(name: str) -> None:
+    secret, outcome = accept(of_authorities(**{name: f"a comment\n{AUTHORITY}\n{OTHER_AUTHORITY}"}))
+    assert secret.ca_certificates == AUTHORITY + OTHER_AUTHORITY
+    assert secret.ca_digest == f"sha256:{sha256(secret.ca_certificates.encode()).hexdigest()}"
+    assert (secret.certificate_chain, secret.key_digest, secret.pair_digest) == (None, None, None)
+    assert outcome.warnings == ()
+    assert len(outcome.private_keys) == 0
+    spelled, _ = accept(of_authorities(**{name: f"{AUTHORITY}{OTHER_AUTHORITY}".replace("\n", "\r\n")}))
+    assert spelled == secret
+
+
+@pytest.mark.parametrize("type_", ["kubernetes.io/tls", "Opaque"])
+def test_authorities_are_read_beside_a_pair(type_: str) -> None:
+    alone, _ = accept(manifest(CERTIFICATE, KEY, type_))
+    secret, outcome = accept(of_authorities(type_, tls_crt=CERTIFICATE, tls_key=KEY, ca_crt=AUTHORITY))
+    assert secret == msgspec.structs.replace(alone, ca_certificates=AUTHORITY, ca_digest=secret.ca_digest)
+    assert list(outcome.private_keys) == [secret.key_digest]
+
+
+def test_the_first_authorities_that_are_there_count() -> None:
+    first, _ = accept(of_authorities(ca_crt=AUTHORITY, cacert=OTHER_AUTHORITY))
+    assert first.ca_certificates == AUTHORITY
+    second, outcome = accept(of_authorities(ca_crt=" \n", cacert=OTHER_AUTHORITY))
+    assert second.ca_certificates == OTHER_AUTHORITY
+    assert outcome.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("hello", "no PEM certificate is in it%s; put the authorities' certificates there, as PEM"),
+        (KEY, "no PEM certificate is in it%s; put the authorities' certificates there, as PEM"),
+        (
+            damaged(AUTHORITY),
+            "a certificate in it cannot be read%s; "
+            "write them anew; `openssl x509 -noout -text` tells where a certificate is damaged",
+        ),
+    ],
+)
+def test_broken_authorities_are_an_error_alone_and_a_warning_beside_a_pair(content: str, message: str) -> None:
+    assert reject(of_authorities(cacert=content)) == (f'Secret demo/cert: data["cacert"]: {message % ""}',)
+    secret, outcome = accept(of_authorities("kubernetes.io/tls", tls_crt=CERTIFICATE, tls_key=KEY, ca_crt=content))
+    assert (secret.certificate_chain, secret.ca_certificates, secret.ca_digest) == (CERTIFICATE, None, None)
+    assert [str(warning) for warning in outcome.warnings] == [f'data["ca.crt"]: {message % "; ignored"}']
+
+
+def test_a_broken_pair_is_an_error_whatever_the_authorities() -> None:
+    (message,) = reject(of_authorities("kubernetes.io/tls", tls_crt=CERTIFICATE, ca_crt=AUTHORITY))
+    assert message.startswith('Secret demo/cert: data["tls.key"]: required')
+
+
+def test_a_private_key_among_the_authorities_is_dropped_and_told() -> None:
+    secret, outcome = accept(of_authorities(ca_crt=AUTHORITY + KEY))
+    assert secret.ca_certificates == AUTHORITY
+    assert [str(warning) for warning in outcome.warnings] == [
+        'data["ca.crt"]: holds a private key beside the certificates, which was dropped; '
+        "put nothing but certificates there: they are public"
+    ]
+    assert not [piece for piece in pieces_of(KEY) if piece in everything_of(outcome)]
+
+
+def test_a_pair_may_have_the_names_of_istio() -> None:
+    named, outcome = accept(of_authorities(cert=CERTIFICATE, key=KEY, cacert=AUTHORITY))
+    plain, _ = accept(of_authorities(tls_crt=CERTIFICATE, tls_key=KEY, ca_crt=AUTHORITY))
+    assert named == plain
+    assert list(outcome.private_keys) == [named.key_digest]
+    (message,) = reject(of_authorities(cert=CERTIFICATE, key=pem_of("other")))
+    assert message == (
+        'Secret demo/cert: data["key"]: the private key does not belong to the first certificate of cert; '
+        "put the key there that the certificate was made for"
+    )
+
+
+@pytest.mark.parametrize(
+    "entries", [{"cert": "a", "key": "b"}, {"cert": CERTIFICATE, "key": "b"}, {"cert": CERTIFICATE}, {"key": KEY}]
+)
+def test_what_has_these_names_by_chance_is_no_pair(entries: dict[str, str]) -> None:
+    secret, outcome = accept(of_authorities(**entries))
+    assert (secret.certificate_chain, secret.key_digest) == (None, None)
+    assert outcome.warnings == ()
+    assert len(outcome.private_keys) == 0
 
 
 def test_private_keys_go_nowhere_by_accident() -> None:

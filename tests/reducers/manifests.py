@@ -17,16 +17,16 @@ PATHS = ("/", "/a", "/a/b", "/a/", "/b")
 
 Manifest = dict[str, Any]
 
-_namespaces = st.sampled_from(("alpha", "alpha", "alpha", "beta"))
+namespaces_of = st.sampled_from(("alpha", "alpha", "alpha", "beta"))
 
 
-def _maybe(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+def maybe(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries({}, optional=fields)
 
 
-def _object(kind: str, api: str, names: tuple[str, ...], **more: st.SearchStrategy[Any]) -> st.SearchStrategy[Manifest]:
+def object_of(kind: str, api: str, names: tuple[str, ...], **more: st.SearchStrategy[Any]) -> st.SearchStrategy[Manifest]:
     metadata = st.fixed_dictionaries(
-        {"name": st.sampled_from(names), "namespace": _namespaces},
+        {"name": st.sampled_from(names), "namespace": namespaces_of},
         optional={
             "generation": st.integers(1, 3),
             "creationTimestamp": st.sampled_from(["2024-01-01T00:00:00Z", "2025-01-01T00:00:00Z"]),
@@ -35,8 +35,8 @@ def _object(kind: str, api: str, names: tuple[str, ...], **more: st.SearchStrate
     return st.fixed_dictionaries({"apiVersion": st.just(api), "kind": st.just(kind), "metadata": metadata, **more})
 
 
-_OURS = "controlplane.dev/gateway-controller"
-gateway_classes = st.sampled_from([_OURS, _OURS, _OURS, "example.com/other"]).map(
+OURS = "controlplane.dev/gateway-controller"
+gateway_classes = st.sampled_from([OURS, OURS, OURS, "example.com/other"]).map(
     lambda controller: {
         "apiVersion": GATEWAY_API,
         "kind": "GatewayClass",
@@ -45,7 +45,7 @@ gateway_classes = st.sampled_from([_OURS, _OURS, _OURS, "example.com/other"]).ma
     }
 )
 
-_allowed_routes = _maybe(
+_allowed_routes = maybe(
     namespaces=st.sampled_from(
         [
             {"from": "All"},
@@ -78,7 +78,7 @@ def _listeners(draw: st.DrawFn) -> list[Manifest]:
         if protocol == "HTTPS":
             reference: Manifest = {"name": draw(st.sampled_from((*SECRETS, "gone")))}
             if draw(st.booleans()):
-                reference["namespace"] = draw(_namespaces)
+                reference["namespace"] = draw(namespaces_of)
             listener["tls"] = {"certificateRefs": [reference]}
         if allowed := draw(_allowed_routes):
             listener["allowedRoutes"] = allowed
@@ -86,7 +86,7 @@ def _listeners(draw: st.DrawFn) -> list[Manifest]:
     return list(found.values())
 
 
-gateways = _object(
+gateways = object_of(
     "Gateway",
     GATEWAY_API,
     GATEWAYS,
@@ -98,7 +98,7 @@ gateways = _object(
 
 _service_reference = st.fixed_dictionaries(
     {"name": st.sampled_from(("s1", "s1", "s2", "s2", "gone")), "port": st.sampled_from([80, 80, 81])},
-    optional={"namespace": _namespaces},
+    optional={"namespace": namespaces_of},
 )
 _headers = st.sampled_from(
     [
@@ -150,14 +150,14 @@ _rules = st.one_of(
 )
 _parents = st.lists(
     st.fixed_dictionaries(
-        {"name": st.sampled_from(("edge", "edge", "inner")), "namespace": _namespaces},
+        {"name": st.sampled_from(("edge", "edge", "inner")), "namespace": namespaces_of},
         optional={"sectionName": st.sampled_from(["one", "two"]), "port": st.sampled_from([8080, 8443])},
     ),
     min_size=1,
     max_size=2,
     unique_by=repr,
 )
-http_routes = _object(
+http_routes = object_of(
     "HTTPRoute",
     GATEWAY_API,
     ROUTES,
@@ -167,7 +167,7 @@ http_routes = _object(
     ),
 )
 
-services = _object(
+services = object_of(
     "Service",
     "v1",
     SERVICES[:2],
@@ -190,7 +190,7 @@ def _slices(draw: st.DrawFn) -> Manifest:
     endpoint = st.fixed_dictionaries(
         {"addresses": st.sampled_from(addresses).map(lambda a: [a])},
         optional={
-            "conditions": _maybe(ready=st.booleans(), serving=st.booleans(), terminating=st.booleans()),
+            "conditions": maybe(ready=st.booleans(), serving=st.booleans(), terminating=st.booleans()),
             "zone": st.sampled_from(["z1", "z2"]),
         },
     )
@@ -199,7 +199,7 @@ def _slices(draw: st.DrawFn) -> Manifest:
         "kind": "EndpointSlice",
         "metadata": {
             "name": draw(st.sampled_from(["e1", "e2", "e3"])),
-            "namespace": draw(_namespaces),
+            "namespace": draw(namespaces_of),
             "labels": {"kubernetes.io/service-name": draw(st.sampled_from(SERVICES[:2]))},
         },
         "addressType": family,
@@ -210,7 +210,7 @@ def _slices(draw: st.DrawFn) -> Manifest:
     }
 
 
-reference_grants = _object(
+reference_grants = object_of(
     "ReferenceGrant",
     GATEWAY_API,
     ("g1", "g2"),
@@ -219,7 +219,7 @@ reference_grants = _object(
             "from": st.builds(
                 lambda kind, ns: [{"group": "gateway.networking.k8s.io", "kind": kind, "namespace": ns}],
                 st.sampled_from(["HTTPRoute", "Gateway"]),
-                _namespaces,
+                namespaces_of,
             ),
             "to": st.sampled_from(
                 [
@@ -234,7 +234,7 @@ reference_grants = _object(
 
 namespaces = st.builds(
     lambda name, labels: {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}},
-    _namespaces,
+    namespaces_of,
     st.sampled_from([{}, {"team": "x"}, {"team": "y"}]),
 )
 
@@ -258,7 +258,7 @@ def working_set() -> list[Manifest]:
             "apiVersion": GATEWAY_API,
             "kind": "GatewayClass",
             "metadata": {"name": "ours"},
-            "spec": {"controllerName": _OURS},
+            "spec": {"controllerName": OURS},
         },
         {
             "apiVersion": GATEWAY_API,

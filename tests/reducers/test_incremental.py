@@ -35,7 +35,8 @@ from controlplane.model.references import FieldProblem, ObjectReference
 from controlplane.runtime.core import State
 from controlplane.runtime.document import snapshot
 from controlplane.translate import TypeUrl
-from tests.reducers.manifests import NAMESPACES, SECRETS, manifests, working_set
+from tests.reducers.istio_manifests import LOCALITIES, VERSIONS, mesh_manifests, mesh_working_set
+from tests.reducers.manifests import NAMESPACES, SECRETS
 
 _HISTORY = ("settings", "source_kinds", "source_parts", "reports", "proxies", "proxy_rejections")
 """Collections whose rows say when something was, which differs between two histories of one state."""
@@ -84,6 +85,7 @@ class Incremental(RuleBasedStateMachine):
         self.objects: dict[ObjectReference, KubernetesObject] = {}
         self.rejected: dict[ObjectReference, tuple[FieldProblem, ...]] = {}
         self.failed: set[tuple[str, str, int]] = set()
+        self.proxies: dict[str, ProxyConnected] = {}
         self.infra = "none"
         self.versions: dict[int, str] = {}
 
@@ -104,12 +106,15 @@ class Incremental(RuleBasedStateMachine):
     def start(self, infra: str) -> None:
         self.infra = infra
         self.append(started(infra), SourceSynced(tuple(KINDS)))
-        self.apply(working_set())
+        self.apply(mesh_working_set())
         self.append(ObjectApplied(certificate("cert1", "alpha", "aa")))
         served = {row.key[1] for row in self.state.translation.resources.rows()}
         assert served == set(TypeUrl), "the working set has every type of resource"
+        rows = self.state.rows
+        assert self.state.translation.client_resources.rows(), "and some that depend on who asks"
+        assert {len(c.rows()) > 0 for c in (rows.waypoints.chains, rows.waypoints.routes, rows.waypoints.ingress)} == {True}
 
-    @rule(raws=st.lists(manifests, min_size=1, max_size=4))
+    @rule(raws=st.lists(mesh_manifests, min_size=1, max_size=4))
     def apply(self, raws: list[dict[str, Any]]) -> None:
         events: dict[ObjectReference, AnyEvent] = {}
         for raw in raws:
@@ -150,10 +155,25 @@ class Incremental(RuleBasedStateMachine):
             self.append(ListenerRecovered(*key))
             self.failed.discard(key)
 
-    @rule(connects=st.booleans())
-    def proxy(self, connects: bool) -> None:
-        event = ProxyConnected(proxy="p#1", node="p", gateway="alpha/edge") if connects else ProxyDisconnected("p#1")
+    @rule(
+        number=st.integers(1, 3),
+        node=st.sampled_from(["proxy1.alpha", "pod1.beta", "unknown.beta", "machine"]),
+        gateway=st.sampled_from(["alpha/edge", "alpha/edge", "alpha/wp", "beta/inner"]),
+        locality=st.sampled_from(LOCALITIES),
+        version=st.sampled_from(VERSIONS),
+    )
+    def connect(self, number: int, node: str, gateway: str, locality: str, version: str) -> None:
+        labels = (("version", version),)
+        event = ProxyConnected(proxy=f"{node}#{number}", node=node, gateway=gateway, locality=locality, labels=labels)
         self.append(event)
+        self.proxies[event.proxy] = event
+
+    @precondition(lambda self: self.proxies)
+    @rule(data=st.data())
+    def disconnect(self, data: st.DataObject) -> None:
+        proxy = data.draw(st.sampled_from(sorted(self.proxies)))
+        self.append(ProxyDisconnected(proxy))
+        del self.proxies[proxy]
 
     @rule()
     def restart(self) -> None:
@@ -161,6 +181,7 @@ class Incremental(RuleBasedStateMachine):
         assert not self.state.translation.resources.synced
         self.append(SourceSynced(tuple(KINDS)))
         self.failed.clear()
+        self.proxies.clear()
 
     @rule()
     def continue_from_checkpoint(self) -> None:
@@ -187,6 +208,7 @@ class Incremental(RuleBasedStateMachine):
             events.append(msgspec.structs.replace(event, warnings=report.warnings, unsupported=report.unsupported))
         events += [ObjectRejected(reference, errors) for reference, errors in self.rejected.items()]
         events += [ListenerFailed(*key, "taken") for key in sorted(self.failed)]
+        events += reversed(self.proxies.values())
         fresh.apply(log.append([*events, SourceSynced(tuple(KINDS))], source="files"))
         mine, theirs = visible(self.state), visible(fresh)
         for name, rows in mine.items():
@@ -224,17 +246,17 @@ from controlplane.model.events import ObjectApplied, SourceSynced
 from controlplane.model.objects import KINDS
 from controlplane.runtime.core import State
 from controlplane.runtime.document import render, snapshot
-from tests.reducers.manifests import manifests, working_set
+from tests.reducers.istio_manifests import mesh_manifests, mesh_working_set
 from tests.reducers.test_incremental import started
 import hashlib
 digest = hashlib.sha256()
 @seed(7)
 @settings(max_examples=40, database=None, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
-@given(st.lists(manifests, min_size=5, max_size=15))
+@given(st.lists(mesh_manifests, min_size=5, max_size=15))
 def run(raws):
     log, state = MemoryLog(EventCodec()), State()
     state.apply(log.append([started("none"), SourceSynced(tuple(KINDS))], source="files"))
-    for raw in [*working_set(), *raws]:
+    for raw in [*mesh_working_set(), *raws]:
         outcome = decode_object(raw)
         if isinstance(outcome, Decoded):
             commit = state.apply(log.append([ObjectApplied(outcome.object)], source="files"))

@@ -11,7 +11,7 @@ from controlplane.log import LogError, MemoryLog, Transaction
 from controlplane.model.codec import EventCodec
 from controlplane.model.events import AnyEvent, ControlPlaneStarted, Settings
 from controlplane.runtime.core import Core, State
-from controlplane.runtime.proxies import ProxyJournal
+from controlplane.runtime.proxies import ProxyJournal, next_number
 from controlplane.xds import Locality, ProxyAcknowledged, ProxyConnected, ProxyDisconnected, ProxyRejected
 
 
@@ -130,3 +130,8 @@ async def test_rejections_are_dropped_before_anything_else(core: Core, log: Full
     await journal.flush()
     [transaction] = names(log)
     assert (len(transaction), transaction[0]) == (10_000, "ProxyConnected")
+
+
+def test_stream_numbers_go_on_after_those_that_are_known() -> None:
+    assert next_number([]) == 1
+    assert next_number(["pod.demo#9", "a#b#12", "nameless", "odd#x"]) == 13

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 import pytest
+import pytest_asyncio
 
-from controlplane.xds import Limits, Machine, Views
+from controlplane.xds import Limits, Machine, Settings, Views, XdsServer
 from controlplane.xds.machine import Fact
 from controlplane.xds.response import Response
 from controlplane.xds.wire import ErrorDetail, Request
+from tests.xds.serving import Served
 
 SCOPE = "ns/gw"
 
@@ -133,3 +135,21 @@ def said() -> Any:
         return [(label_of(response.type_url), response.versions, response.removed) for response in responses]
 
     return describe
+
+
+@pytest_asyncio.fixture
+async def serve() -> AsyncIterator[Callable[..., Any]]:
+    """Starts servers with an open gate, and stops them."""
+    servers: list[XdsServer] = []
+
+    async def start(settings: Settings | None = None, *, gate: bool = True, services: tuple[Any, ...] = ()) -> Served:
+        served = Served(settings, services)
+        served.port = await served.server.start("127.0.0.1", 0)
+        servers.append(served.server)
+        if gate:
+            served.views.open()
+        return served
+
+    yield start
+    for server in servers:
+        await server.stop(1.0)

@@ -100,8 +100,13 @@ class Served:
     def __init__(self) -> None:
         self.views = Views(resolve=lambda resource: resource.body)
         self.events: list[Event] = []
-        self.server = XdsServer(self.views, self.events.append, Settings(identifier="test"))
+        self.server = XdsServer(self.views, self._on_event, Settings(identifier="test"))
         self.port = 0
+
+    def _on_event(self, event: Event) -> None:
+        self.events.append(event)
+        if isinstance(event, ProxyConnected):
+            self.views.apply((), assignments=[(event.proxy, (event.scope, ""))])
 
     def put(self, *messages: Any) -> None:
         """One commit of these resources."""

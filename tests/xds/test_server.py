@@ -6,19 +6,15 @@ import asyncio
 import contextlib
 import gc
 import struct
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 from grpclib.client import Channel
-from grpclib.const import Cardinality, Status
-from grpclib.exceptions import GRPCError, StreamTerminatedError
-from grpclib.metadata import decode_grpc_message
+from grpclib.const import Status
 from structlog.testing import capture_logs
 
 from controlplane._proto.envoy.config.core.v3 import Node
-from controlplane._proto.envoy.service.discovery.v3 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
+from controlplane._proto.envoy.service.discovery.v3 import DeltaDiscoveryRequest
 from controlplane._proto.google.protobuf import Struct, Value
 from controlplane._proto.google.rpc import Status as RpcStatus
 from controlplane._proto.grpc.health.v1 import (
@@ -29,7 +25,6 @@ from controlplane._proto.grpc.health.v1 import (
     HealthStub,
 )
 from controlplane.xds import (
-    Event,
     ProxyAcknowledged,
     ProxyConnected,
     ProxyDisconnected,
@@ -41,117 +36,9 @@ from controlplane.xds import (
 from controlplane.xds.server import SERVICE
 from controlplane.xds.types import CLUSTER, LISTENER, LOAD_ASSIGNMENT, SECRET
 from controlplane.xds.wire import Request
+from tests.xds.serving import PATIENCE_S, Row, Served, connect
 
 pytestmark = pytest.mark.asyncio
-PATIENCE_S = 10.0
-
-
-class Row:
-    """A resource."""
-
-    def __init__(self, name: str, version: str, body: bytes = b"") -> None:
-        self.name, self.version, self.body = name, version, body
-
-
-class Served:
-    """A running server, and what it told."""
-
-    def __init__(self, settings: Settings | None = None, services: tuple[Any, ...] = ()) -> None:
-        self.views = Views(resolve=lambda resource: resource.body)
-        self.events: list[Event] = []
-        self._news = asyncio.Event()
-        self.server = XdsServer(self.views, self._on_event, settings, services)
-        self.port = 0
-
-    def _on_event(self, event: Event) -> None:
-        self.events.append(event)
-        self._news.set()
-
-    async def event(self, kind: type, count: int = 1) -> Any:
-        """The ``count``-th event of a kind."""
-        async with asyncio.timeout(PATIENCE_S):
-            while len(found := [event for event in self.events if isinstance(event, kind)]) < count:
-                self._news.clear()
-                await self._news.wait()
-        return found[count - 1]
-
-    def put(self, type_url: str, seq: int | None = None, scope: str = "ns/gw", **rows: str | None) -> None:
-        self.views.apply(
-            (
-                (scope, type_url, name, None if version is None else Row(name, version))
-                for name, version in rows.items()
-            ),
-            seq,
-        )
-
-
-class Client:
-    """One stream of a client."""
-
-    def __init__(self, stream: Any) -> None:
-        self.stream = stream
-
-    async def say(self, type_url: str, *subscribe: str, role: str | None = "controlplane~ns~gw", **more: Any) -> None:
-        node = None if role is None else Node(id="envoy-1", metadata=Struct(fields={"role": Value(string_value=role)}))
-        await self.stream.send_message(
-            DeltaDiscoveryRequest(node=node, type_url=type_url, resource_names_subscribe=list(subscribe), **more)
-        )
-
-    async def ack(self, response: DeltaDiscoveryResponse) -> None:
-        await self.say(response.type_url, role=None, response_nonce=response.nonce)
-
-    async def hear(self) -> DeltaDiscoveryResponse:
-        async with asyncio.timeout(PATIENCE_S):
-            response = await self.stream.recv_message()
-        assert response is not None
-        return response
-
-    async def end(self) -> tuple[Status, str | None]:
-        """The status with which the server ends the stream."""
-        try:
-            async with asyncio.timeout(PATIENCE_S):
-                while await self.stream.recv_message() is not None:
-                    pass
-                await self.stream.recv_trailing_metadata()
-        except GRPCError as error:
-            return error.status, error.message
-        except StreamTerminatedError:  # grpclib resets what a client has not ended, after the trailers
-            trailers = dict(self.stream._stream.trailers or self.stream._stream.headers)
-            return Status(int(trailers["grpc-status"])), decode_grpc_message(trailers["grpc-message"])
-        return Status.OK, None
-
-
-@pytest_asyncio.fixture
-async def serve() -> AsyncIterator[Callable[..., Any]]:
-    """Starts servers with an open gate, and stops them."""
-    servers: list[XdsServer] = []
-
-    async def start(settings: Settings | None = None, *, gate: bool = True, services: tuple[Any, ...] = ()) -> Served:
-        served = Served(settings, services)
-        served.port = await served.server.start("127.0.0.1", 0)
-        servers.append(served.server)
-        if gate:
-            served.views.open()
-        return served
-
-    yield start
-    for server in servers:
-        await server.stop(1.0)
-
-
-@contextlib.asynccontextmanager
-async def connect(served: Served, method: str = "DeltaAggregatedResources") -> AsyncIterator[Client]:
-    """A stream on a connection of its own."""
-    channel = Channel("127.0.0.1", served.port)
-    try:
-        request = channel.request(
-            SERVICE + method, Cardinality.STREAM_STREAM, DeltaDiscoveryRequest, DeltaDiscoveryResponse
-        )
-        stream = await request.__aenter__()
-        await stream.send_request()
-        yield Client(stream)
-    finally:
-        channel.close()
 
 
 async def test_a_client_is_served_and_events_tell_of_it(serve):

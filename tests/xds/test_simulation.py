@@ -9,6 +9,7 @@ hold, every listener started, nothing warming, without any of Envoy's timeouts; 
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Iterable
 
@@ -243,12 +244,13 @@ class Envoy:
         return None
 
 
+PROXY = "proxy#1"
 versions_of = st.sampled_from([*GOOD, *GOOD, *BAD, None])
 good_versions = st.sampled_from(GOOD)
 
 
 class Simulation(RuleBasedStateMachine):
-    """Commits, messages, breaks and drains in any order."""
+    """Commits, changes of the proxy's class, messages, breaks and drains in any order."""
 
     @initialize(seed=st.dictionaries(st.sampled_from(list(ROUTES)), good_versions))
     def start(self, seed: dict[str, str]) -> None:
@@ -257,14 +259,16 @@ class Simulation(RuleBasedStateMachine):
         self.envoy = Envoy()
         self.now = 0.0
         self.machine: Machine | None = None
+        self.class_name = ""
+        self.layer: dict[tuple[str, str], str] = {}
+        """What the proxy's class is served of its own."""
         self.forgotten: set[str] = set()
         self._commit(listeners=seed, clusters={"c0": "1"}, hosts={})
         self._connect()
 
     def _connect(self) -> None:
-        view = self.views.view(SCOPE)
-        if self.machine is not None:
-            view.unlisten(self.machine.changed)
+        self.views.leave(PROXY)
+        view = asyncio.run(self.views.wait_assigned(PROXY))
         self.machine = Machine(view)
         view.listen(self.machine.changed)
         self.envoy.connect()
@@ -284,11 +288,15 @@ class Simulation(RuleBasedStateMachine):
             st.tuples(st.sampled_from(["rc0", "rc1"]), st.sampled_from(HOSTS)), versions_of, max_size=3
         ),
         secrets=st.dictionaries(st.sampled_from(["s0", "s1"]), st.sampled_from([*GOOD, None]), max_size=1),
+        own=st.frozensets(st.sampled_from([*CLUSTERS, *ROUTES, "rc0/a", "rc1/b", "s0"]), max_size=4),
+        is_moved=st.booleans(),
     )
     def commit(self, **changes) -> None:
         self._commit(**changes)
 
-    def _commit(self, clusters, listeners, hosts, assignments=None, routes=None, secrets=None) -> None:
+    def _commit(
+        self, clusters, listeners, hosts, assignments=None, routes=None, secrets=None, own=frozenset(), is_moved=False
+    ) -> None:
         tables = {type_url: dict(table) for type_url, table in self.tables.items()}
         _edit(tables[CDS], clusters)
         _edit(tables[LDS], listeners)
@@ -301,16 +309,32 @@ class Simulation(RuleBasedStateMachine):
         tables[VHDS] = {
             name: version for name, version in tables[VHDS].items() if route_configuration_of(name) in served
         }
-        self._apply(tables)
+        self._apply(tables, own, is_moved)
 
-    def _apply(self, tables: dict[str, dict[str, str]]) -> None:
+    def _apply(
+        self, tables: dict[str, dict[str, str]], own: frozenset[str] = frozenset(), is_moved: bool = False
+    ) -> None:
+        """One commit, after which the proxy sees these tables.
+
+        Args:
+            tables: All that it sees.
+            own: Names of which it sees what its class is served, over something else that all are served.
+            is_moved: Whether it is of another class from now on.
+        """
         changes = []
+        layer = {}
         for type_url, table in tables.items():
             for name in sorted({*table, *self.tables[type_url]}):
                 version = table.get(name)
+                if name in own and version is not None:
+                    layer[type_url, name] = version
+                    version = "covered"
                 changes.append((SCOPE, type_url, name, None if version is None else Row(name, version)))
-        self.tables = tables
-        self.views.apply(changes)
+        before, self.class_name = self.class_name, f"{self.class_name}+" if is_moved else self.class_name
+        client_changes = [(SCOPE, before, *key, None) for key in self.layer if is_moved or key not in layer]
+        client_changes += [(SCOPE, self.class_name, *key, Row(key[1], version)) for key, version in layer.items()]
+        self.tables, self.layer = tables, layer
+        self.views.apply(changes, client_changes, [(PROXY, (SCOPE, self.class_name))])
 
     # Messages.
 

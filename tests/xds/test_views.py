@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from controlplane.xds import Views
+from controlplane.xds.differences import Before
 from controlplane.xds.types import CLUSTER, SECRET, VIRTUAL_HOST
-from controlplane.xds.views import Before
 
 
 class Row(msgspec.Struct, frozen=True):

@@ -1,0 +1,270 @@
+"""What a waypoint is served: listeners, chains, virtual hosts, and what they use.
+
+captured ports ──> chains, each encoded once a way in ──┬─> listeners
+                                                        └─> uses: route configurations, clusters, secrets
+routes of services and waypoints ──> encoded once a (route, port) ──> virtual hosts of each chain
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import msgspec
+
+from controlplane.krt import Collection, Count, Fetch, Graph
+from controlplane.model.ir import WaypointChain, WaypointListener, WaypointRoute
+from controlplane.model.kubernetes import Secret
+from controlplane.reducers import State
+from controlplane.reducers.base import current_settings
+from controlplane.translate.authorization import http_filters, network_filters
+from controlplane.translate.hashing import hashing_for, hashing_reads
+from controlplane.translate.resource import Resource, TypeUrl, resource
+from controlplane.translate.route import RouteEntry, translate_rule
+from controlplane.translate.secret import ca_name
+from controlplane.translate.uses import Use, declare_uses
+from controlplane.translate.virtual_host import EncodedRoutes, VirtualHostRow
+from controlplane.translate.waypoint import translate_chain, translate_proxy_listener
+from controlplane.translate.waypoint_routes import RoutePart, compose_virtual_hosts, default_route
+from controlplane.translate.waypoint_tunnel import (
+    MAIN_INTERNAL,
+    translate_hbone_listener,
+    translate_internal_cluster,
+    translate_internal_listener,
+)
+
+_PROXY: Final = "PROXY"
+_HBONE: Final = "HBONE"
+
+
+@dataclass(frozen=True)
+class WaypointResources:
+    """What waypoints add to what is served."""
+
+    resources: tuple[Collection[Resource], Collection[Resource]]
+    """Listeners; and the inner listener with the cluster that leads there."""
+    virtual_hosts: Collection[VirtualHostRow]
+    route_configuration_uses: Collection[Use]
+    cluster_uses: Collection[Use]
+    """Of chains that speak no HTTP; those of virtual hosts are theirs."""
+    secret_uses: Collection[Use]
+
+
+class WaypointEntrance(msgspec.Struct, frozen=True):
+    """A listener of a waypoint that can be served."""
+
+    key: tuple[str, str, int]
+    """Gateway, address, port."""
+    listener: WaypointListener
+    authority: str
+    """HBONE: the Secret that says whom to trust. Never empty there."""
+
+    @property
+    def protocol(self) -> Literal["PROXY", "HBONE"]:
+        """Of the way in."""
+        return self.listener.protocol
+
+
+class WaypointFilterChain(msgspec.Struct, frozen=True):
+    """A filter chain for one way into a waypoint."""
+
+    key: tuple[str, str, str]
+    """Gateway, ``PROXY`` or ``HBONE``, name."""
+    body: bytes
+    cluster: str
+    """Where it leads, if it speaks no HTTP; empty if it does."""
+
+
+class PortRoute(msgspec.Struct, frozen=True):
+    """A route has a part in a chain's virtual hosts, which stand on a port."""
+
+    key: tuple[str, str, str]
+    """Gateway, route configuration, route."""
+    rank: int
+    hostnames: tuple[str, ...]
+    port: int
+
+
+class PortDemand(msgspec.Struct, frozen=True):
+    """Some chain needs a route for a port, however many do."""
+
+    key: tuple[str, int]
+    """Route, port."""
+
+
+class PortEntries(msgspec.Struct, frozen=True):
+    """The Envoy routes of an HTTPRoute for services on a port: redirections name it."""
+
+    key: tuple[str, int]
+    """Route, port."""
+    entries: tuple[RouteEntry, ...]
+
+
+def declare_waypoint_resources(graph: Graph, state: State) -> WaypointResources:
+    """Declare everything between the rows of waypoints and the wire."""
+    entrances = _declare_entrances(graph, state)
+    chains = _declare_chains(graph, state, entrances)
+    return WaypointResources(
+        resources=_declare_listeners(graph, state, entrances, chains),
+        virtual_hosts=_declare_virtual_hosts(graph, state, chains),
+        route_configuration_uses=declare_uses(
+            graph, "route_configurations_of_waypoints", chains, _route_configurations_of
+        ),
+        cluster_uses=declare_uses(graph, "clusters_of_waypoints", chains, _clusters_of),
+        secret_uses=declare_uses(graph, "secrets_of_waypoints", entrances, _secrets_of),
+    )
+
+
+def _route_configurations_of(row: WaypointFilterChain) -> Iterator[tuple[str, ...]]:
+    gateway, protocol, name = row.key
+    if not row.cluster:
+        yield gateway, name, protocol, name
+
+
+def _clusters_of(row: WaypointFilterChain) -> Iterator[tuple[str, ...]]:
+    gateway, protocol, name = row.key
+    if row.cluster:
+        yield gateway, row.cluster, protocol, name
+
+
+def _secrets_of(row: WaypointEntrance) -> Iterator[tuple[str, ...]]:
+    gateway, address, port = row.key
+    if row.protocol == _HBONE:
+        for name in (*dict.fromkeys(row.listener.secrets), ca_name(row.authority)):
+            yield gateway, name, address, str(port)
+
+
+def _has_authorities(secret: Secret) -> bool:
+    return bool(secret.ca_certificates)
+
+
+def _declare_entrances(graph: Graph, state: State) -> Collection[WaypointEntrance]:
+    """HBONE without a certificate, or without anybody to trust, is not served: it would take everyone at their word."""
+
+    def make(row: WaypointListener, fetch: Fetch) -> WaypointEntrance | None:
+        if row.protocol == _PROXY:
+            return WaypointEntrance(row.key, row, "")
+        trusted = [name for name in row.secrets if fetch(state.base.secrets, name, view=_has_authorities)]
+        return WaypointEntrance(row.key, row, trusted[0]) if trusted else None
+
+    return graph.map(
+        "waypoint_entrances", WaypointEntrance, state.waypoints.listeners, make, reads=(state.base.secrets,)
+    )
+
+
+def _protocol_of(row: WaypointEntrance) -> Literal["PROXY", "HBONE"]:
+    return row.protocol
+
+
+def _declare_chains(
+    graph: Graph, state: State, entrances: Collection[WaypointEntrance]
+) -> Collection[WaypointFilterChain]:
+    """Every chain once for each way into its waypoint, and none where there is no way in."""
+    base = state.base
+    by_gateway = entrances.index("waypoint_entrances_by_gateway", lambda row: row.key[0])
+
+    def make(chain: WaypointChain, fetch: Fetch) -> Iterator[WaypointFilterChain]:
+        settings = current_settings(fetch, base)
+        found = [fetch(base.authorization_policies, key) for key in chain.policies]
+        policies = [policy for policy in found if policy is not None]
+        is_http = chain.application == "http"
+        for protocol in sorted(set(fetch.by(by_gateway, chain.gateway, view=_protocol_of))):
+            body = translate_chain(
+                chain,
+                protocol,
+                http_filters(policies, settings) if is_http else (),
+                network_filters(policies, settings) if not is_http else (),
+            )
+            yield WaypointFilterChain((chain.gateway, protocol, chain.key[1]), body, "" if is_http else chain.cluster)
+
+    reads = (base.settings, base.authorization_policies, by_gateway)
+    return graph.map("waypoint_filter_chains", WaypointFilterChain, state.waypoints.chains, make, reads=reads)
+
+
+def _body_of(row: WaypointFilterChain) -> bytes:
+    return row.body
+
+
+def _declare_listeners(
+    graph: Graph, state: State, entrances: Collection[WaypointEntrance], chains: Collection[WaypointFilterChain]
+) -> tuple[Collection[Resource], Collection[Resource]]:
+    by_way = chains.index("waypoint_filter_chains_by_way", lambda row: row.key[:2])
+    ways = graph.count("waypoint_ways", chains, by=lambda row: row.key[:2])
+
+    def make_listener(row: WaypointEntrance, fetch: Fetch) -> Resource | None:
+        way = (row.key[0], row.protocol)
+        settings = current_settings(fetch, state.base)
+        if row.protocol == _PROXY:
+            made = translate_proxy_listener(row.listener, fetch.by(by_way, way, view=_body_of), settings)
+        else:
+            made = translate_hbone_listener(row.listener, row.authority, settings) if fetch.exists(ways, way) else None
+        return resource(row.key[0], TypeUrl.LISTENER, *made) if made is not None else None
+
+    def make_internal(row: Count, fetch: Fetch) -> Iterator[Resource]:
+        gateway, protocol = row.key
+        if protocol == _HBONE:
+            listener = translate_internal_listener(fetch.by(by_way, row.key, view=_body_of))
+            yield resource(gateway, TypeUrl.LISTENER, MAIN_INTERNAL, listener)
+            cluster = translate_internal_cluster(current_settings(fetch, state.base))
+            yield resource(gateway, TypeUrl.CLUSTER, MAIN_INTERNAL, cluster)
+
+    reads = (state.base.settings, by_way)
+    return (
+        graph.map("waypoint_listener_resources", Resource, entrances, make_listener, reads=(*reads, ways)),
+        graph.map("waypoint_internal_resources", Resource, ways, make_internal, reads=reads),
+    )
+
+
+def _port_if_http(chain: WaypointChain) -> int | None:
+    return chain.port if chain.application == "http" else None
+
+
+def _cluster_of(chain: WaypointChain) -> str:
+    return chain.cluster
+
+
+def _declare_virtual_hosts(
+    graph: Graph, state: State, chains: Collection[WaypointFilterChain]
+) -> Collection[VirtualHostRow]:
+    waypoints = state.waypoints
+
+    def place(row: WaypointRoute, fetch: Fetch) -> PortRoute | None:
+        port = fetch(waypoints.chains, row.key[:2], view=_port_if_http)
+        return PortRoute(row.key, row.rank, row.hostnames, port) if port is not None else None
+
+    placed = graph.map("waypoint_port_routes", PortRoute, waypoints.routes, place, reads=(waypoints.chains,))
+    of_chain = placed.index("waypoint_routes_by_chain", lambda row: row.key[:2])
+    counts = graph.count("waypoint_port_route_counts", placed, by=lambda row: (row.key[2], row.port))
+    wanted = graph.map("waypoint_port_demands", PortDemand, counts, lambda row, fetch: PortDemand(row.key))
+
+    def encode(row: PortDemand, fetch: Fetch) -> PortEntries | None:
+        name, port = row.key
+        route = fetch(state.routes, name)
+        if route is None:
+            return None
+        hashing = hashing_for(fetch, state, name.partition("/")[0])
+        entries = (e for rule in route.rules for e in translate_rule(route, rule, "http", port, hashing))
+        return PortEntries(row.key, tuple(entries))
+
+    encoded = graph.map(
+        "waypoint_port_entries", PortEntries, wanted, encode, reads=(state.routes, *hashing_reads(state))
+    )
+    served = graph.count(
+        "waypoint_route_configurations", chains, by=lambda row: None if row.cluster else (row.key[0], row.key[2])
+    )
+
+    def make(row: Count, fetch: Fetch) -> Iterator[VirtualHostRow]:
+        gateway, name = row.key
+        parts = []
+        for part in fetch.by(of_chain, row.key):
+            found = fetch(encoded, (part.key[2], part.port))
+            # A route that cannot be encoded still keeps the default away: what it forbids must not come to pass by its failure.
+            routes = EncodedRoutes(part.key, found.entries if found is not None else ())
+            parts.append(RoutePart(part.rank, part.hostnames, routes))
+        cluster = fetch(waypoints.chains, row.key, view=_cluster_of) or ""
+        hashing = hashing_for(fetch, state, gateway.partition("/")[0])
+        yield from compose_virtual_hosts(gateway, name, parts, default_route(cluster, hashing))
+
+    reads = (waypoints.chains, of_chain, encoded, *hashing_reads(state))
+    return graph.map("waypoint_virtual_hosts", VirtualHostRow, served, make, reads=reads)

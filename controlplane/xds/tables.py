@@ -1,0 +1,211 @@
+"""Tables: the current resources of one type, ready to be sent, and two of them laid over each other.
+
+What all clients of a scope share lies in one table, what a class of them gets beside it in another, and a client reads both
+through a ``LayeredTable`` that holds nothing but the way to them: a thousand clients of five thousand shared names cost no
+copy of a name.
+
+An entry keeps, beside its resource, the bytes that stand before the body in a response; all scopes, classes and proxies share
+them. The body stays the row's own. A secret's bytes are fetched at the moment they are sent and kept nowhere.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Protocol
+
+from controlplane.xds.types import SECRET, VIRTUAL_HOST, route_configuration_of
+from controlplane.xds.wire import resource_head
+
+
+class Resource(Protocol):
+    """An encoded resource; usually a row of a collection."""
+
+    @property
+    def name(self) -> str:
+        """Unique within its scope and type."""
+
+    @property
+    def version(self) -> str:
+        """A hash of its content: equal versions mean equal bytes, on any replica, any day (R5)."""
+
+    @property
+    def body(self) -> bytes:
+        """The encoded message, without the ``Any`` around it. Empty for a secret: ``Resolve`` gives the bytes."""
+
+
+Resolve = Callable[[Resource], bytes | None]
+"""The encoded ``Secret`` of a row, key included; None when the bytes are gone, which serves the secret as removed."""
+
+
+class Entry:
+    """A resource in a table, ready to be sent."""
+
+    __slots__ = ("__weakref__", "_head", "name", "resource", "version")
+
+    def __init__(self, type_url: str, resource: Resource) -> None:
+        self.name = resource.name
+        self.version = resource.version
+        self.resource = resource
+        self._head = resource_head(type_url, resource.name, resource.version, len(resource.body))
+
+    def parts(self) -> tuple[bytes, bytes] | None:
+        """The two pieces of its entry in a response; None when it has to be served as removed."""
+        return self._head, self.resource.body
+
+
+class SecretEntry(Entry):
+    """A secret in a table; its bytes are not."""
+
+    __slots__ = ("_resolve",)
+
+    def __init__(self, resource: Resource, resolve: Resolve) -> None:
+        super().__init__(SECRET, resource)
+        self._resolve = resolve
+
+    def parts(self) -> tuple[bytes, bytes] | None:
+        """As ``Entry.parts``, from the bytes of this moment."""
+        body = self._resolve(self.resource)
+        return None if body is None else (resource_head(SECRET, self.name, self.version, len(body)), body)
+
+
+class Table(Protocol):
+    """The current resources of one type, as somebody sees them."""
+
+    def get(self, name: str) -> Entry | None:
+        """The entry of this name. Cost: O(1)."""
+
+    def names(self) -> Iterable[str]:
+        """All names, each once, in no order that means anything."""
+
+    def group(self, key: str) -> Iterable[str]:
+        """Names of the virtual hosts of one RouteConfiguration, each once; of virtual hosts only."""
+
+    def __len__(self) -> int:
+        """How many names."""
+
+
+class StoredTable:
+    """A table that holds its entries."""
+
+    __slots__ = ("_entries", "_groups")
+
+    def __init__(self, group_of: Callable[[str], str] | None = None) -> None:
+        self._entries: dict[str, Entry] = {}
+        self._groups: tuple[Callable[[str], str], dict[str, dict[str, None]]] | None = (
+            None if group_of is None else (group_of, {})
+        )
+
+    def get(self, name: str) -> Entry | None:
+        """As ``Table``."""
+        return self._entries.get(name)
+
+    def names(self) -> Iterable[str]:
+        """As ``Table``."""
+        return self._entries.keys()
+
+    def group(self, key: str) -> Iterable[str]:
+        """As ``Table``."""
+        assert self._groups is not None
+        return self._groups[1].get(key, {}).keys()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def put(self, name: str, entry: Entry | None) -> Entry | None:
+        """Replaces an entry, or removes it; the one that stood there before. Cost: O(1)."""
+        before = self._entries.pop(name, None) if entry is None else self._entries.get(name)
+        if entry is not None:
+            self._entries[name] = entry
+        if self._groups is not None and (entry is None) != (before is None):
+            group_of, groups = self._groups
+            key = group_of(name)
+            if entry is not None:
+                groups.setdefault(key, {})[name] = None
+            else:
+                groups[key].pop(name)
+                if not groups[key]:
+                    del groups[key]
+        return before
+
+
+class Layer:
+    """The tables of one owner: of all clients of a scope, or of one class of them."""
+
+    __slots__ = ("_tables",)
+
+    def __init__(self) -> None:
+        self._tables: dict[str, StoredTable] = {}
+
+    def table(self, type_url: str) -> StoredTable:
+        """The table of a type, made if need be."""
+        table = self._tables.get(type_url)
+        if table is None:
+            table = self._tables[type_url] = StoredTable(route_configuration_of if type_url == VIRTUAL_HOST else None)
+        return table
+
+    def find(self, type_url: str) -> StoredTable | None:
+        """The table of a type, if something of it was ever here."""
+        return self._tables.get(type_url)
+
+    def get(self, type_url: str, name: str) -> Entry | None:
+        """The entry of a type and name."""
+        table = self._tables.get(type_url)
+        return None if table is None else table.get(name)
+
+    @property
+    def tables(self) -> Mapping[str, StoredTable]:
+        """By type URL."""
+        return self._tables
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it holds no entry."""
+        return not any(len(table) for table in self._tables.values())
+
+
+class Layered(Protocol):
+    """Who has a layer of its own; it may change for another at any time."""
+
+    @property
+    def layer(self) -> Layer:
+        """What lies over the shared tables now."""
+
+
+class LayeredTable:
+    """What a client sees of one type: the entries of its own layer, and the shared ones that these do not cover."""
+
+    __slots__ = ("_owner", "_shared", "_type_url")
+
+    def __init__(self, owner: Layered, shared: StoredTable, type_url: str) -> None:
+        self._owner = owner
+        self._shared = shared
+        self._type_url = type_url
+
+    def _own(self) -> StoredTable | None:
+        return self._owner.layer.find(self._type_url)
+
+    def get(self, name: str) -> Entry | None:
+        """As ``Table``."""
+        own = self._own()
+        entry = None if own is None else own.get(name)
+        return self._shared.get(name) if entry is None else entry
+
+    def names(self) -> Iterator[str]:
+        """As ``Table``."""
+        return self._merge(lambda table: table.names())
+
+    def group(self, key: str) -> Iterator[str]:
+        """As ``Table``."""
+        return self._merge(lambda table: table.group(key))
+
+    def _merge(self, names_of: Callable[[StoredTable], Iterable[str]]) -> Iterator[str]:
+        own = self._own()
+        if own is not None:
+            yield from names_of(own)
+        for name in names_of(self._shared):
+            if own is None or own.get(name) is None:
+                yield name
+
+    def __len__(self) -> int:
+        own = self._own()
+        if own is None:
+            return len(self._shared)
+        return len(self._shared) + sum(self._shared.get(name) is None for name in own.names())
