@@ -92,12 +92,12 @@ def prioritize(
     Returns:
         Sorted by locality and priority. Priorities are 0, 1, 2 ... without gaps. Every endpoint is in one group, except under
         ``distribute``, where a locality to which nothing goes is there without endpoints. Weights are the sums of the
-        endpoints' (0 without a policy: nothing is said), or the shares that ``distribute`` gives.
+        endpoints', or the shares that ``distribute`` gives.
 
     Cost: O(n log n) in the endpoints, times the entries of the policy.
     """
     if policy is None:
-        return _group((endpoint, 0) for endpoint, _ in endpoints)
+        return _weigh(_group((endpoint, 0) for endpoint, _ in endpoints))
     if policy.distribute:
         return _distribute(endpoints, policy, client_labels)
     ranks = [0] * len(endpoints)

@@ -96,26 +96,25 @@ class Resolver:
                 text = f"{group or 'core'}/{kind} is not supported as a backend; use {known}"
                 return Unresolved(Reason.INVALID_KIND, text)
 
-    def _forbid(self, reference: BackendObjectReference, namespace: str) -> Unresolved | None:
-        group = "" if reference.group == "core" else reference.group
+    def _forbid(self, group: str, kind: str, namespace: str, name: str) -> Unresolved | None:
         permitted = self._grants.permit(
             self._fetch,
             kind=self._kind,
             namespace=self._namespace,
-            to_kind=f"{group}/{reference.kind}",
+            to_kind=f"{group}/{kind}",
             to_namespace=namespace,
-            to_name=reference.name,
+            to_name=name,
         )
         if permitted:
             return None
-        named = f"{reference.kind} {namespace}/{reference.name}"
+        named = f"{kind} {namespace}/{name}"
         text = f"{named} may not be used from namespace {self._namespace}; add a ReferenceGrant in {namespace}"
         return Unresolved(Reason.REF_NOT_PERMITTED, text)
 
     def _resolve_service(self, reference: BackendObjectReference) -> str | Unresolved:
         namespace = reference.namespace or self._namespace
         key, port = f"{namespace}/{reference.name}", reference.port
-        if forbidden := self._forbid(reference, namespace):
+        if forbidden := self._forbid("", "Service", namespace, reference.name):
             return forbidden
         named = f"Service {key}"
         if port is not None:
@@ -138,7 +137,7 @@ class Resolver:
         """Of several hosts the alphabetically first that is served."""
         namespace = reference.namespace or self._namespace
         key, port = f"{namespace}/{reference.name}", reference.port
-        if forbidden := self._forbid(reference, namespace):
+        if forbidden := self._forbid(NETWORKING, "ServiceEntry", namespace, reference.name):
             return forbidden
         named = f"ServiceEntry {key}"
         found = self._fetch(self._base.service_entries, key, view=_entry_hosts)
@@ -158,6 +157,10 @@ class Resolver:
         return _serve(unserved, f"{named} port {port}")
 
     def _resolve_hostname(self, reference: BackendObjectReference) -> str | Unresolved:
+        """A ServiceEntry's host needs no ReferenceGrant: exportTo is its own way to say who may name it.
+
+        A Service's host does: by another spelling of its name nobody is to get round the grant that a reference to it needs.
+        """
         host, port = reference.name.lower(), reference.port
         named = f"Hostname {host}"
         if reference.namespace is not None:
@@ -167,7 +170,11 @@ class Resolver:
             found = self._fetch.by(self._backends.by_host, (host, port), view=target_of)
             visible = [target for target in found if target.is_exported_to(self._namespace)]
             if visible:
-                return _serve(min(visible), f"{named} port {port}")
+                target = min(visible)
+                kind, owner, *_ = target.key
+                namespace, _, name = owner.partition("/")
+                forbidden = self._forbid("", kind, namespace, name) if kind == "Service" else None
+                return forbidden or _serve(target, f"{named} port {port}")
         everywhere = self._fetch.by(self._backends.by_hostname, host, view=target_of)
         here = [target for target in everywhere if target.is_exported_to(self._namespace)]
         if here:

@@ -16,7 +16,7 @@ from typing import Final, Literal
 import msgspec
 
 from controlplane.krt import Fetch
-from controlplane.model.addresses import parse_address
+from controlplane.model.addresses import is_ipv4, parse_address
 from controlplane.model.hosts import is_dns_name
 from controlplane.model.ir import Backend, Endpoint, Locality
 from controlplane.model.istio import ServiceEntry, ServiceEntrySpec, ServicePort, WorkloadEntrySpec
@@ -59,6 +59,8 @@ def usable_address(text: str, resolution: str) -> str:
 
     A path (``unix://``) never is one: what lies on the disk of a proxy elsewhere is nothing that we know.
     """
+    if is_ipv4(text):
+        return text
     address = parse_address(text)
     if address is not None:
         return str(address)

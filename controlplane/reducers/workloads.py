@@ -26,6 +26,13 @@ _TRUE: Final = frozenset({"1", "t", "true"})
 _TOPOLOGY: Final = frozenset({REGION, ZONE, SUBZONE})
 
 
+class Selected(msgspec.Struct, frozen=True):
+    """A ServiceEntry selects a workload."""
+
+    key: tuple[str, str, str]
+    """ServiceEntry, kind, ``namespace/name``."""
+
+
 class Workload(msgspec.Struct, frozen=True):
     """What may serve a ServiceEntry, before any port is chosen."""
 
@@ -104,12 +111,12 @@ def describe(
     )
 
 
-def _describe_pod(entry: str, pod: Pod, fetch: Fetch, base: Base) -> Workload:
+def _describe_pod(key: tuple[str, str, str], pod: Pod, fetch: Fetch, base: Base) -> Workload:
     own = locality_of_labels(pod.metadata.labels)
     node = fetch(base.nodes, pod.spec.node_name, view=locality_of_node) or Locality()
     addresses = (pod.status.pod_ip, *(item.ip for item in pod.status.pod_ips))
     return Workload(
-        (entry, "Pod", pod.key),
+        key,
         next(filter(None, addresses), ""),
         Locality(node.region or own.region, node.zone or own.zone, node.subzone or own.subzone),
         pod.is_ready,
@@ -130,19 +137,31 @@ def selector_of(spec: ServiceEntrySpec) -> Selector | None:
 
 
 def declare_workloads(graph: Graph, base: Base) -> Workloads:
-    """Declare who is selected. A change of one that is selected costs its ServiceEntry's selection; of others, nothing."""
+    """Declare who is selected.
 
-    def select(entry: ServiceEntry, fetch: Fetch) -> Iterator[Workload]:
+    Who it is and what it is are told apart: a change of one workload costs a look through the selection that it is in, and one
+    new description. A change of one that nobody selects costs nothing.
+    """
+
+    def select(entry: ServiceEntry, fetch: Fetch) -> Iterator[Selected]:
         selector = selector_of(entry.spec)
         if selector is None:
             return
-        namespace = entry.metadata.namespace
-        for pod in fetch.select(base.pods, selector, namespace):
-            yield _describe_pod(entry.key, pod, fetch, base)
-        for found in fetch.select(base.workload_entries, selector, namespace):
-            key = (entry.key, "WorkloadEntry", found.key)
-            yield describe(key, found.spec, found.metadata.labels, is_ready=is_entry_ready(found))
+        for kind, collection in (("Pod", base.pods), ("WorkloadEntry", base.workload_entries)):
+            for found in fetch.select(collection, selector, entry.metadata.namespace):
+                yield Selected((entry.key, kind, found.key))
 
-    reads = (base.pods, base.nodes, base.workload_entries)
-    selected = graph.map("workloads", Workload, base.service_entries, select, reads=reads)
-    return Workloads(selected, selected.index("workloads_by_entry", lambda row: row.key[0]))
+    def describe_selected(row: Selected, fetch: Fetch) -> Workload | None:
+        _, kind, name = row.key
+        if kind == "Pod":
+            pod = fetch(base.pods, name)
+            return _describe_pod(row.key, pod, fetch, base) if pod is not None else None
+        found = fetch(base.workload_entries, name)
+        if found is None:
+            return None
+        return describe(row.key, found.spec, found.metadata.labels, is_ready=is_entry_ready(found))
+
+    reads = (base.pods, base.workload_entries)
+    selected = graph.map("selected_workloads", Selected, base.service_entries, select, reads=reads)
+    workloads = graph.map("workloads", Workload, selected, describe_selected, reads=(*reads, base.nodes))
+    return Workloads(workloads, workloads.index("workloads_by_entry", lambda row: row.key[0]))

@@ -23,6 +23,8 @@ def translate_outlier_detection(outliers: OutlierDetection) -> EnvoyOutlierDetec
         base_ejection_time=translate_period(outliers.base_ejection_time),
         max_ejection_percent=outliers.max_ejection_percent or None,
         enforcing_success_rate=_NEVER,
+        # Without it Envoy never ejects one of less than ten endpoints, since one is already more than its default of 10 %.
+        always_eject_one_host=True if outliers.max_ejection_percent == 0 else None,
     )
     if (errors := outliers.consecutive_5xx_errors) is not None:
         out.consecutive_5xx = errors

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from controlplane.runtime.document import snapshot
+from controlplane.runtime.document import for_only_client, snapshot
 from controlplane.runtime.offline import translate_paths
 from controlplane.runtime.options import Infra
 
@@ -225,4 +225,4 @@ def serve(*objects: Manifest | Iterable[Manifest], infra: Infra = "none") -> Ser
         # JSON is YAML without its traps.
         Path(folder, "all.yaml").write_text("\n---\n".join(json.dumps(made, indent=2) for made in flat))
         translated = translate_paths([Path(folder)], infra)
-    return Served(snapshot(translated.state), translated.errors, translated.warnings)
+    return Served(for_only_client(snapshot(translated.state)), translated.errors, translated.warnings)

@@ -177,9 +177,19 @@ def test_the_core_group_has_a_name_too() -> None:
     assert clusters(served) == ["kube_demo_v1_8080"] * 2
 
 
+TO_SERVICES = reference_grant(
+    "services", "other", [{"kind": "HTTPRoute", "namespace": name} for name in ("demo", "third")], [{"kind": "Service"}]
+)
+
+
 def test_a_service_is_found_by_its_hostname() -> None:
-    served = serve(service("late", namespace="other"), leading_to(to_hostname("late.other.svc.cluster.local", 8080)))
-    assert clusters(served) == ["kube_other_late_8080"]
+    """With the grant that a reference to the Service needs: another spelling of its name is no way round it."""
+    made = service("late", namespace="other")
+    route = leading_to(to_hostname("late.other.svc.cluster.local", 8080))
+    assert clusters(serve(made, TO_SERVICES, route)) == ["kube_other_late_8080"]
+    refused = serve(made, route)
+    assert clusters(refused) == [""]
+    assert resolved(refused)[:2] == ("False", "RefNotPermitted")
 
 
 @pytest.mark.parametrize(
@@ -287,7 +297,8 @@ def test_a_service_s_annotation_exports_its_hostname() -> None:
     made["metadata"]["annotations"] = {"networking.istio.io/exportTo": "., third"}
     for namespace, visible in (("demo", False), ("other", True), ("third", True)):
         ref = to_hostname("late.other.svc.cluster.local", 8080)
-        assert bool(clusters(serve(made, slice_, leading_to(ref, namespace=namespace)))[0]) == visible
+        served = serve(made, slice_, TO_SERVICES, leading_to(ref, namespace=namespace))
+        assert bool(clusters(served)[0]) == visible
 
 
 # 1.3: resolution

@@ -19,6 +19,7 @@ import pytest
 from controlplane.krt import Commit
 from controlplane.log import read_log
 from controlplane.model.codec import EventCodec
+from controlplane.model.events import SCHEMA_VERSION
 from controlplane.runtime.core import State
 from controlplane.runtime.document import compare, snapshot
 from controlplane.runtime.offline import read_state
@@ -233,7 +234,7 @@ def assert_log_gives(log_dir: Path, versions: dict[int, str]) -> None:
         if commit.seq in versions:
             replayed[commit.seq] = snapshot(state)["version"]
 
-    state.take(read_log(log_dir, EventCodec()), look)
+    state.take(read_log(log_dir, EventCodec(), schema_version=SCHEMA_VERSION), look)
     assert replayed == versions
     # The way that `controlplane replay --until` goes, for some.
     for seq in sorted(versions)[:: len(versions) // 3]:

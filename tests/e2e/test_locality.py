@@ -77,16 +77,33 @@ async def test_each_envoy_prefers_what_is_near_it(folder: Folder, tmp_path: Path
 
 
 async def test_an_ejected_endpoint_is_followed_by_the_next(folder: Folder, tmp_path: Path) -> None:
-    """The nearest answers 503 seven times and is ejected; then the next zone has the traffic, then the other region."""
+    """The nearest answers 503 seven times and is ejected: the next zone has the traffic; and if that fails too, the other region.
+
+    One endpoint can always be ejected; more of three only where the rule says so.
+    """
     port = free_port()
     async with serving_all("near", "zone", "far") as backends:
         folder.write("gateways.yaml", gateways(port))
-        folder.write("mesh.yaml", locality_example([backend.port for backend in backends.values()]))
+        entry, destination_rule = locality_example([backend.port for backend in backends.values()])
+        folder.write("entry.yaml", entry)
+        folder.write("rule.yaml", destination_rule)
         async with (
             planning(folder.path) as (plane, _),
-            envoy_for(plane, tmp_path / "r1", "gwtest/gw-0", **place(NEAR)),
+            envoy_for(plane, tmp_path / "r1", "gwtest/gw-0", **place(NEAR)) as envoy,
         ):
             await until_answer(port, SE, backend="near")
+            await _fail(backends["near"], port)
+            await until_answer(port, SE, backend="zone")
+            await all_go_to(port, "zone")
+
+            destination_rule["spec"]["trafficPolicy"]["outlierDetection"]["maxEjectionPercent"] = 100
+            folder.write("rule.yaml", destination_rule)
+            cluster = "istio-se_gwtest_example-se_se.example.com_80"
+
+            async def is_changed() -> bool:
+                return await envoy.stat("cluster_manager.cluster_modified") > 0
+
+            await until(f"the Envoy has {cluster} anew", is_changed)
             for failing, following in (("near", "zone"), ("zone", "far")):
                 await _fail(backends[failing], port)
                 await until_answer(port, SE, backend=following)

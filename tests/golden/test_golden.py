@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from controlplane.runtime.document import snapshot
+from controlplane.runtime.document import for_only_client, snapshot
 from controlplane.runtime.offline import translate_paths
 
 FOLDER = Path(__file__).parent
@@ -36,7 +36,7 @@ def as_text(part: object) -> str:
 @pytest.mark.parametrize("case", CASES)
 def test_golden(case: str) -> None:
     folder = FOLDER / case
-    document = snapshot(translate_paths([folder / "in.yaml"]).state)
+    document = for_only_client(snapshot(translate_paths([folder / "in.yaml"]).state))
     for name, part in (("xds.yaml", "gateways"), ("status.yaml", "statuses")):
         path, text = folder / name, as_text(document[part])
         if WRITE:

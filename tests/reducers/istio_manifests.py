@@ -424,22 +424,29 @@ def mesh_working_set() -> list[Manifest]:
     ]
 
 
-mesh_manifests: st.SearchStrategy[Manifest] = st.deferred(
-    lambda: st.one_of(
-        manifests,
-        manifests,
-        service_entries,
-        service_entries,
-        workload_entries,
-        destination_rules,
-        destination_rules,
-        authorization_policies,
-        pods,
-        nodes,
-        waypoint_classes,
-        waypoints,
-        captured_services,
-        captured_namespaces,
-        mesh_routes,
-    )
+_MESH = st.one_of(
+    manifests,
+    manifests,
+    service_entries,
+    service_entries,
+    workload_entries,
+    destination_rules,
+    destination_rules,
+    authorization_policies,
+    pods,
+    nodes,
+    waypoint_classes,
+    waypoints,
+    captured_services,
+    captured_namespaces,
+    mesh_routes,
 )
+
+
+@st.composite
+def _mesh_manifests(draw: st.DrawFn) -> Manifest:
+    return draw(_MESH)
+
+
+mesh_manifests = _mesh_manifests()
+"""Any of them, under a short name: Hypothesis writes strategies out."""

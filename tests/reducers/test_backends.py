@@ -580,14 +580,8 @@ def test_what_changes_is_as_if_it_had_always_been_so(case: str) -> None:
 
 def runs(commit: Commit) -> dict[str, int]:
     """Of the collections that backends and routes are made in."""
-    ours = (
-        "service_backends",
-        "service_entry_backends",
-        "backend_endpoints",
-        "workloads",
-        "resolved_routes",
-        "endpoint_labels",
-    )
+    ours = {"service_backends", "service_entry_backends", "backend_endpoints", "selected_workloads", "workloads"}
+    ours |= {"resolved_routes", "endpoint_labels"}
     return {name: count for name, count in commit.runs.items() if name in ours}
 
 
@@ -619,12 +613,12 @@ def test_a_label_of_a_service_s_pod_costs_only_who_looks_at_labels(busy: World) 
 
 def test_readiness_of_a_selected_pod_costs_its_own_entry(busy: World) -> None:
     commit = busy.apply(pod("q3", "n3", "10.0.3.2", ready="False", labels={"app": "e3"}))
-    assert runs(commit) == {"workloads": 1, "backend_endpoints": 2, "endpoint_labels": 2}
+    assert runs(commit) == {"selected_workloads": 1, "workloads": 1, "backend_endpoints": 2, "endpoint_labels": 2}
 
 
 def test_a_label_that_selects_nothing_else_stops_at_the_selection(busy: World) -> None:
     commit = busy.apply(pod("q3", "n3", "10.0.3.2", labels={"app": "e3", "version": "v2"}))
-    assert runs(commit) == {"workloads": 1, "endpoint_labels": 2}
+    assert runs(commit) == {"selected_workloads": 1, "workloads": 1, "endpoint_labels": 2}
 
 
 def test_a_node_s_zone_costs_what_runs_on_it_and_its_other_labels_nothing(busy: World) -> None:
@@ -637,7 +631,12 @@ def test_an_endpoint_that_is_listed_leaves_its_backend_alone(busy: World) -> Non
     busy.apply(entry(endpoints=[{"address": "1.1.1.1"}]))
     commit = busy.apply(entry(endpoints=[{"address": "1.1.1.2"}]))
     assert "backends" not in commit.deltas
-    assert runs(commit) == {"service_entry_backends": 1, "workloads": 1, "backend_endpoints": 1, "endpoint_labels": 1}
+    assert runs(commit) == {
+        "selected_workloads": 1,
+        "service_entry_backends": 1,
+        "backend_endpoints": 1,
+        "endpoint_labels": 1,
+    }
 
 
 def test_an_address_of_a_service_entry_does_not_run_routes_that_name_it(busy: World) -> None:

@@ -75,6 +75,11 @@ def visible(state: State) -> dict[str, Any]:
     return {c.name: c.rows() for c in state.graph.collections if c.name not in _HISTORY}
 
 
+def served(document: dict[str, Any]) -> tuple[str, bytes]:
+    """What everybody is served, and what each class of clients is."""
+    return document["version"], msgspec.json.encode(document.get("clients"), order="deterministic")
+
+
 class Incremental(RuleBasedStateMachine):
     """Random transactions; after each, everything equals the same objects folded from nothing."""
 
@@ -87,7 +92,7 @@ class Incremental(RuleBasedStateMachine):
         self.failed: set[tuple[str, str, int]] = set()
         self.proxies: dict[str, ProxyConnected] = {}
         self.infra = "none"
-        self.versions: dict[int, str] = {}
+        self.versions: dict[int, tuple[str, bytes]] = {}
 
     def append(self, *events: AnyEvent) -> None:
         self.state.apply(self.log.append(events, source="files"))
@@ -108,8 +113,8 @@ class Incremental(RuleBasedStateMachine):
         self.append(started(infra), SourceSynced(tuple(KINDS)))
         self.apply(mesh_working_set())
         self.append(ObjectApplied(certificate("cert1", "alpha", "aa")))
-        served = {row.key[1] for row in self.state.translation.resources.rows()}
-        assert served == set(TypeUrl), "the working set has every type of resource"
+        types = {row.key[1] for row in self.state.translation.resources.rows()}
+        assert types == set(TypeUrl), "the working set has every type of resource"
         rows = self.state.rows
         assert self.state.translation.client_resources.rows(), "and some that depend on who asks"
         assert {len(c.rows()) > 0 for c in (rows.waypoints.chains, rows.waypoints.routes, rows.waypoints.ingress)} == {True}
@@ -214,8 +219,9 @@ class Incremental(RuleBasedStateMachine):
         for name, rows in mine.items():
             assert rows == theirs[name], name
         document = snapshot(self.state)
-        assert document["version"] == snapshot(fresh)["version"]
-        self.versions[self.state.seq] = document["version"]
+        scratch = snapshot(fresh)
+        assert served(document) == served(scratch)
+        self.versions[self.state.seq] = served(document)
 
     def teardown(self) -> None:
         """The log gives every version again, at the seq at which it was."""
@@ -224,7 +230,7 @@ class Incremental(RuleBasedStateMachine):
             if isinstance(item, Transaction):
                 state.apply(item)
                 if state.seq in self.versions:
-                    assert snapshot(state)["version"] == self.versions[state.seq]
+                    assert served(snapshot(state)) == self.versions[state.seq]
 
 
 TestIncremental = Incremental.TestCase

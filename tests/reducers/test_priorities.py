@@ -71,12 +71,12 @@ def test_kgateway_s_table(entries: tuple[str, ...], expected: list[int]) -> None
     assert priorities(groups, 4) == expected
 
 
-def test_without_a_policy_there_is_one_group_a_locality_and_nothing_is_said_of_weights() -> None:
+def test_without_a_policy_there_is_one_group_a_locality() -> None:
     groups = prioritize([at(2, "r2"), at(1, "r1"), at(3, "r1"), at(4, "")], None, GATEWAY)
     assert [(str(g.locality), g.priority, g.weight, len(g.endpoints)) for g in groups] == [
-        ("", 0, 0, 1),
-        ("r1", 0, 0, 2),
-        ("r2", 0, 0, 1),
+        ("", 0, 1, 1),
+        ("r1", 0, 2, 2),
+        ("r2", 0, 1, 1),
     ]
 
 
@@ -305,10 +305,7 @@ def test_groups_are_complete_compact_and_independent_of_order(endpoints, policy,
     assert len(served) == len(set(served))
     if policy is None or not policy.distribute:
         assert set(served) == {endpoint for endpoint, _ in endpoints}
-    if policy is None:
-        assert all(group.weight == 0 for group in groups)
-    else:
-        assert all((group.weight > 0) == bool(group.endpoints) for group in groups)
+    assert all((group.weight > 0) == bool(group.endpoints) for group in groups)
 
 
 @given(_endpoints(), _policies, _clients())

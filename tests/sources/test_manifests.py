@@ -165,7 +165,8 @@ BAD = {
     "kindless.yaml": (
         "apiVersion: v1\nmetadata: {name: a}\n",
         "kindless.yaml:1: a document without a kind: kind: required, but missing; add it, such as "
-        "EndpointSlice, Gateway, GatewayClass, HTTPRoute, Namespace, ReferenceGrant, Secret or Service",
+        "AuthorizationPolicy, DestinationRule, EndpointSlice, Gateway, GatewayClass, HTTPRoute, Namespace, Node, Pod, "
+        "ReferenceGrant, Secret, Service, ServiceEntry or WorkloadEntry",
     ),
     "nameless.yaml": (
         "apiVersion: v1\nkind: Namespace\nmetadata:\n  labels: {}\n",

@@ -14,12 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from controlplane._proto.envoy.config.route.v3 import RouteActionHashPolicy
 from controlplane.translate.document import to_document
 from controlplane.translate.resource import TypeUrl
 from tests.conftest import EnvoyProcess, delta_bootstrap
 
 _REJECTED = re.compile(r"cds: cluster '([^']+)' config rejected: (.*)")
 _CLOSED_PORT = 1
+_HASH_POLICY = "type.googleapis.com/envoy.config.route.v3.RouteAction.HashPolicy"
 MANAGER = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 ROUTER = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
 
@@ -54,8 +56,8 @@ class Loaded:
     async def active(self) -> set[str]:
         """Names of the clusters that serve."""
         dump = await self.envoy.config_dump()
-        found = (entry["cluster"]["name"] for part in dump["configs"] for entry in part.get("dynamic_active_clusters", ()))
-        return self._names & set(found)  # fmt: skip
+        parts = (part.get("dynamic_active_clusters", ()) for part in dump["configs"])
+        return self._names & {entry["cluster"]["name"] for part in parts for entry in part}
 
     async def rejected(self) -> dict[str, str]:
         """Clusters that never came to serve, and why as far as the log says it."""
@@ -89,7 +91,6 @@ async def load(given: Given, directory: Path, port: int, patience_s: float = 60.
         port: A free one.
         patience_s: How long clusters may warm.
     """
-    directory.mkdir(parents=True)
     files = _Files(directory, given)
     clusters = [files.rewrite(to_document(TypeUrl.CLUSTER, body)) for body in given.clusters.values()]
     bootstrap = delta_bootstrap(_CLOSED_PORT, role="none")
@@ -102,10 +103,20 @@ async def load(given: Given, directory: Path, port: int, patience_s: float = 60.
         yield loaded
 
 
+def route(name: str, policies: Iterable[RouteActionHashPolicy] = ()) -> dict[str, Any]:
+    """A route of which requests for ``/name`` go to the cluster, hashed by these policies."""
+    hashed = [to_document(_HASH_POLICY, bytes(policy)) for policy in policies]
+    for document in hashed:
+        del document["@type"]
+    action = {"cluster": name, "timeout": "5s", "hash_policy": hashed}
+    return {"match": {"prefix": f"/{name}"}, "route": action}
+
+
 class _Files:
     """Documents with their config sources led to files, as far as there is something to put into one."""
 
     def __init__(self, directory: Path, given: Given) -> None:
+        directory.mkdir(parents=True)
         self._directory = directory
         self._given = given
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 import msgspec
@@ -14,7 +15,11 @@ from controlplane.translate.document import to_document
 from controlplane.translate.resource import TypeUrl
 
 SETTINGS = Settings()
+HOST = "a.ns.svc.cluster.local"
+"""Of a backend that says none."""
+UINT32_MAX = 2**32 - 1
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_numbers = count()
 
 
 def a_backend(cluster: str = "kube_ns_a_80", **fields: Any) -> Backend:
@@ -22,7 +27,7 @@ def a_backend(cluster: str = "kube_ns_a_80", **fields: Any) -> Backend:
     known: dict[str, Any] = {
         "key": ("Service", "ns/a", "", 80),
         "cluster": cluster,
-        "host": "a.ns.svc.cluster.local",
+        "host": HOST,
         "port_name": "",
         "target_port": None,
         "single_port": True,
@@ -44,6 +49,22 @@ def an_endpoint(address: str, port: int = 8080, locality: str = "", **fields: An
 def a_group(*endpoints: Endpoint, locality: str = "", priority: int = 0, weight: int = 0) -> LocalityGroup:
     """Endpoints of one locality and priority."""
     return LocalityGroup(Locality.parse(locality), priority, weight, endpoints)
+
+
+def named_cluster(
+    policy: TrafficPolicy | None = None,
+    *,
+    groups: tuple[LocalityGroup, ...] = (),
+    has_localities: bool = False,
+    settings: Settings = SETTINGS,
+    **fields: Any,
+) -> tuple[str, bytes]:
+    """Name and bytes of a cluster that shares its name with no other; ``fields`` are its backend's."""
+    name = f"c{next(_numbers)}"
+    body = translate_cluster(
+        a_backend(name, **fields), policy, settings, namespace="gw", groups=groups, has_localities=has_localities
+    )
+    return name, body
 
 
 def cluster_document(backend: Backend | None = None, /, *, settings: Settings = SETTINGS, **fields: Any) -> Any:

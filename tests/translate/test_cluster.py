@@ -42,7 +42,7 @@ def test_an_empty_policy_changes_nothing():
             {"consecutiveGatewayFailure": 3, "enforcingConsecutiveGatewayFailure": 100},
         ),
         ({"consecutiveGatewayErrors": 0}, {"consecutiveGatewayFailure": 0, "enforcingConsecutiveGatewayFailure": 0}),
-        ({"maxEjectionPercent": 10}, {"maxEjectionPercent": 10}),
+        ({"maxEjectionPercent": 10}, {"maxEjectionPercent": 10, "alwaysEjectOneHost": None}),
         ({"maxEjectionPercent": 0}, {}),
         ({"consecutiveLocalOriginFailures": 4}, {}),
         (
@@ -66,7 +66,8 @@ def test_an_empty_policy_changes_nothing():
 )
 def test_outlier_detection(outliers, expected):
     document = cluster_document(outlierDetection=outliers)
-    assert document["outlierDetection"] == {**ENFORCED, **expected}
+    wanted = {**ENFORCED, "alwaysEjectOneHost": True, **expected}
+    assert document["outlierDetection"] == {key: value for key, value in wanted.items() if value is not None}
 
 
 @pytest.mark.parametrize(

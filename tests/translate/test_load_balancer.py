@@ -43,7 +43,9 @@ HEADER = {"httpHeaderName": "x-user"}
 )  # fmt: skip
 def test_load_balancer(balancer, expected):
     document = cluster_document(loadBalancer=balancer)
-    assert {key: document[key] for key in ("lbPolicy", "ringHashLbConfig", "maglevLbConfig") if key in document} == expected
+    assert {
+        key: document[key] for key in ("lbPolicy", "ringHashLbConfig", "maglevLbConfig") if key in document
+    } == expected
 
 
 def test_table_sizes_are_prime_numbers_that_are_not_too_large():

@@ -240,6 +240,26 @@ def test_a_listener_that_ends_another_is_not_told_after_it(views):
     assert len(told) == 1
 
 
+def test_a_proxy_that_changes_its_class_twice_in_a_commit_is_told_of_the_ends(views):
+    """From what it was to what it is; and of nothing but the tables when it is what it was."""
+    views.apply(
+        (),
+        [(SCOPE, name, CLUSTER, "n", Row("n", version)) for name, version in (("x", "1"), ("y", "2"), ("z", "3"))],
+        [("p", (SCOPE, "x"))],
+    )
+    told: list[Before] = []
+    view = join(views, "p")
+    view.listen(lambda before: told.append({url: dict(names) for url, names in before.items()}))
+    first = view.table(CLUSTER).get("n")
+    views.apply((), assignments=[("p", (SCOPE, "y")), ("p", (SCOPE, "z"))])
+    assert told == [{CLUSTER: {"n": first}}]
+    told.clear()
+    changes = [(SCOPE, CLUSTER, "s", Row("s", "1"))]
+    views.apply(changes, assignments=[("p", (SCOPE, "y")), ("p", (SCOPE, "z"))])
+    assert told == [{CLUSTER: {"s": None}}]
+    assert view.class_name == "z"
+
+
 def test_nobody_reads_half_a_commit(views):
     """When the first is told, everything of the commit is in place, for all."""
     assign(views, a="x", b="x")
