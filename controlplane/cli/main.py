@@ -206,12 +206,16 @@ def bootstrap(
     ] = "127.0.0.1:18000",
     node_id: Annotated[str, typer.Option(help="{pod}.{namespace}.", metavar="ID")] = "",
     locality: Annotated[str, typer.Option(help="Where the Envoy is.", metavar="REGION/ZONE/SUB_ZONE")] = "",
+    labels: Annotated[
+        list[str] | None,
+        typer.Option("--label", help="What rules may tell the Envoy by; repeat for more.", metavar="KEY=VALUE"),
+    ] = None,
     admin: Annotated[str, typer.Option(help="Envoy's own admin interface.", metavar="HOST:PORT")] = "127.0.0.1:0",
 ) -> None:
     """Print an Envoy bootstrap that connects to a running control plane."""
     from controlplane.cli.show import show_bootstrap
 
-    show_bootstrap(gateway, xds, node_id, locality, admin)
+    show_bootstrap(gateway, xds, node_id, locality, labels or (), admin)
 
 
 @app.command()

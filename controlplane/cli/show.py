@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -38,9 +39,10 @@ def show_translation(translation: OfflineTranslation, gateway: str | None, form:
     return 1 if translation.errors else 0
 
 
-def show_bootstrap(gateway: str, xds: str, node_id: str, locality: str, admin: str) -> None:
+def show_bootstrap(gateway: str, xds: str, node_id: str, locality: str, labels: Sequence[str], admin: str) -> None:
     """Print a bootstrap."""
-    _print(bootstrap_text(gateway, HostPort.parse(xds, "--xds"), HostPort.parse(admin, "--admin"), node_id, locality))
+    addresses = HostPort.parse(xds, "--xds"), HostPort.parse(admin, "--admin")
+    _print(bootstrap_text(gateway, *addresses, node_id, locality, labels))
 
 
 def show_replay(log_dir: Path, until: int | None, form: Format) -> None:

@@ -9,6 +9,8 @@ This module must not know who runs the Envoy: host mode, containers and ``contro
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, TypeAlias
 
 import yaml
@@ -36,6 +38,7 @@ def bootstrap(
     region: str = "",
     zone: str = "",
     sub_zone: str = "",
+    labels: Mapping[str, str] = MappingProxyType({}),
     admin_address: str = "127.0.0.1",
     admin_port: int = 0,
 ) -> Document:
@@ -50,6 +53,7 @@ def bootstrap(
         region: Locality of the Envoy; empty parts are left out.
         zone: See ``region``.
         sub_zone: See ``region``.
+        labels: What rules may tell this Envoy by, where its Pod is not known.
         admin_address: Address of Envoy's admin interface, which lets whoever reaches it stop the Envoy.
         admin_port: Its port; 0 takes a free one (``--admin-address-path`` tells which).
 
@@ -63,10 +67,13 @@ def bootstrap(
     if not (namespace and slash and name) or "/" in name:
         raise InfraError(f"{gateway!r} does not name a Gateway: write namespace/name")
     locality = {"region": region, "zone": zone, "sub_zone": sub_zone}
+    metadata: Document = {"role": f"controlplane~{namespace}~{name}"}
+    if labels:
+        metadata["labels"] = dict(labels)
     node: Document = {
         "id": node_id or f"{name}.{namespace}",
         "cluster": cluster or f"{name}.{namespace}",
-        "metadata": {"role": f"controlplane~{namespace}~{name}"},
+        "metadata": metadata,
     }
     if any(locality.values()):
         node["locality"] = {key: value for key, value in locality.items() if value}

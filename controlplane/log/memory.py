@@ -18,16 +18,18 @@ class MemoryLog(Generic[E]):
     Args:
         codec: Encodes and decodes the events.
         keep: False forgets each transaction at once, for a process that runs for ever and is never read back.
+        after: The last seq of a log that this one goes on from.
 
     Events are kept as the codec's bytes and decoded anew by each reader, as from a disk: what does not survive the codec
     does not survive here either.
     """
 
-    def __init__(self, codec: Codec[E], *, keep: bool = True) -> None:
+    def __init__(self, codec: Codec[E], *, keep: bool = True, after: int = 0) -> None:
         self._codec = codec
         self._keep = keep
         self._transactions: list[tuple[int, str, str, list[tuple[str, bytes]]]] = []
-        self._last_seq = 0
+        self._after = after
+        self._last_seq = after
         self._octets = 0
         self._closed = False
 
@@ -51,7 +53,7 @@ class MemoryLog(Generic[E]):
     def read(  # noqa: D102
         self, *, from_segment: FromSegment = "oldest", until: int | None = None
     ) -> Iterator[Checkpoint | Transaction[E]]:
-        yield Checkpoint(0, b"")
+        yield Checkpoint(self._after, b"")
         for first_seq, time, source, encoded in list(self._transactions):
             last_seq = first_seq + len(encoded) - 1
             if until is not None and last_seq > until:
@@ -71,11 +73,11 @@ class MemoryLog(Generic[E]):
             last_seq=self._last_seq,
             segments=1,
             octets=self._octets,
-            appended=self._last_seq,
+            appended=self._last_seq - self._after,
             transactions=len(self._transactions),
             syncs=0,
             sync_seconds=0.0,
-            unsynced=self._last_seq,
+            unsynced=self._last_seq - self._after,
             seconds_since_append=None,
             seconds_since_sync=None,
             failure=None,

@@ -149,7 +149,7 @@ SUPPORTED_VALUES: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
     "EndpointSlice": {"addressType": frozenset({"IPv4", "IPv6"})},
     "Gateway": {
         "spec.addresses[].type": frozenset({"IPAddress"}),
-        "spec.listeners[].protocol": frozenset({"HTTP", "HTTPS"}),
+        "spec.listeners[].protocol": frozenset({"HBONE", "HTTP", "HTTPS", "istio.io/PROXY"}),
         "spec.listeners[].tls.mode": frozenset({"Terminate"}),
     },
     "HTTPRoute": {

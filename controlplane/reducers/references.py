@@ -11,12 +11,12 @@ ReferenceGrant; istio-semantics, 1.7, and 8 and 9 of its first list.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from controlplane.krt import Collection, Fetch, Index
 from controlplane.model.conditions import Reason
 from controlplane.model.http_route import BackendObjectReference
-from controlplane.model.ir import Backend, Permission
+from controlplane.model.ir import Backend, ObjectReport, Permission
 from controlplane.model.istio import ServiceEntry
 from controlplane.model.kubernetes import Service, ServicePort
 from controlplane.reducers.backends import Backends, Target, target_of
@@ -34,20 +34,31 @@ class Unresolved(NamedTuple):
     message: str
 
 
-def reads_of_references(
-    base: Base, backends: Backends, grants: Grants
-) -> tuple[
-    Collection[Service] | Collection[ServiceEntry] | Collection[Backend] | Index[Backend] | Index[Permission], ...
-]:
+Read: TypeAlias = (
+    Collection[Service]
+    | Collection[ServiceEntry]
+    | Collection[ObjectReport]
+    | Collection[Backend]
+    | Index[Backend]
+    | Index[Permission]
+)
+
+
+def reads_of_references(base: Base, backends: Backends, grants: Grants) -> tuple[Read, ...]:
     """What a function that calls ``resolve`` declares to read."""
     return (
         base.services,
         base.service_entries,
+        base.reports,
         backends.backends,
         backends.by_host,
         backends.by_hostname,
         grants.by_pair,
     )
+
+
+def _is_rejected(report: ObjectReport) -> bool:
+    return not report.present
 
 
 def _service_ports(service: Service) -> tuple[str, tuple[ServicePort, ...]]:
@@ -111,6 +122,14 @@ class Resolver:
         text = f"{named} may not be used from namespace {self._namespace}; add a ReferenceGrant in {namespace}"
         return Unresolved(Reason.REF_NOT_PERMITTED, text)
 
+    def _absent(self, named: str) -> Unresolved:
+        """What has no row: nobody has written it, or what they wrote cannot be read."""
+        if self._fetch(self._base.reports, named, view=_is_rejected):
+            text = f"{named} was rejected and never had a good form; its status says why"
+        else:
+            text = f"{named} does not exist; create it or name another"
+        return Unresolved(Reason.BACKEND_NOT_FOUND, text)
+
     def _resolve_service(self, reference: BackendObjectReference) -> str | Unresolved:
         namespace = reference.namespace or self._namespace
         key, port = f"{namespace}/{reference.name}", reference.port
@@ -123,7 +142,7 @@ class Resolver:
                 return _serve(target, f"{named} port {port}")
         found = self._fetch(self._base.services, key, view=_service_ports)
         if found is None:
-            return Unresolved(Reason.BACKEND_NOT_FOUND, f"{named} does not exist; create it or name another")
+            return self._absent(named)
         service_type, ports = found
         if service_type == "ExternalName":
             text = f"{named} is of type ExternalName, which no route may lead to; use one with endpoints"
@@ -142,7 +161,7 @@ class Resolver:
         named = f"ServiceEntry {key}"
         found = self._fetch(self._base.service_entries, key, view=_entry_hosts)
         if found is None:
-            return Unresolved(Reason.BACKEND_NOT_FOUND, f"{named} does not exist; create it or name another")
+            return self._absent(named)
         hosts, ports = found
         if port is None or port not in ports:
             return Unresolved(Reason.BACKEND_NOT_FOUND, _without_port(named, port, ports))

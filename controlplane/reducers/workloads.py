@@ -23,7 +23,8 @@ Labels: TypeAlias = tuple[tuple[str, str], ...]
 _TLS_MODE: Final = "security.istio.io/tlsMode"
 _HEALTH_CHECKED: Final = "proxy.istio.io/health-checks-enabled"
 _TRUE: Final = frozenset({"1", "t", "true"})
-_TOPOLOGY: Final = frozenset({REGION, ZONE, SUBZONE})
+_PLACES: Final = (REGION, ZONE, SUBZONE)
+_TOPOLOGY: Final = frozenset(_PLACES)
 
 
 class Selected(msgspec.Struct, frozen=True):
@@ -136,6 +137,13 @@ def selector_of(spec: ServiceEntrySpec) -> Selector | None:
     return Selector.from_labels(chosen.labels)
 
 
+def is_selected_by_place(pod: Pod, labels: Mapping[str, str], fetch: Fetch, base: Base) -> bool:
+    """Whether a Pod has these labels, those of its Node's locality among its own."""
+    node = fetch(base.nodes, pod.spec.node_name, view=locality_of_node) or Locality()
+    places = {key: value for key, value in zip(_PLACES, (node.region, node.zone, node.subzone), strict=True) if value}
+    return labels.items() <= {**pod.metadata.labels, **places}.items()
+
+
 def declare_workloads(graph: Graph, base: Base) -> Workloads:
     """Declare who is selected.
 
@@ -144,12 +152,17 @@ def declare_workloads(graph: Graph, base: Base) -> Workloads:
     """
 
     def select(entry: ServiceEntry, fetch: Fetch) -> Iterator[Selected]:
-        selector = selector_of(entry.spec)
-        if selector is None:
+        selector, namespace = selector_of(entry.spec), entry.metadata.namespace
+        if selector is None or entry.spec.workload_selector is None:
             return
-        for kind, collection in (("Pod", base.pods), ("WorkloadEntry", base.workload_entries)):
-            for found in fetch.select(collection, selector, entry.metadata.namespace):
-                yield Selected((entry.key, kind, found.key))
+        labels = entry.spec.workload_selector.labels
+        own = {key: value for key, value in labels.items() if key not in _TOPOLOGY}
+        for pod in fetch.select(base.pods, Selector.from_labels(own), namespace):
+            # A Node's labels are its Pods' too, as far as they say where they run.
+            if len(own) == len(labels) or is_selected_by_place(pod, labels, fetch, base):
+                yield Selected((entry.key, "Pod", pod.key))
+        for found in fetch.select(base.workload_entries, selector, namespace):
+            yield Selected((entry.key, "WorkloadEntry", found.key))
 
     def describe_selected(row: Selected, fetch: Fetch) -> Workload | None:
         _, kind, name = row.key
@@ -162,6 +175,6 @@ def declare_workloads(graph: Graph, base: Base) -> Workloads:
         return describe(row.key, found.spec, found.metadata.labels, is_ready=is_entry_ready(found))
 
     reads = (base.pods, base.workload_entries)
-    selected = graph.map("selected_workloads", Selected, base.service_entries, select, reads=reads)
+    selected = graph.map("selected_workloads", Selected, base.service_entries, select, reads=(*reads, base.nodes))
     workloads = graph.map("workloads", Workload, selected, describe_selected, reads=(*reads, base.nodes))
     return Workloads(workloads, workloads.index("workloads_by_entry", lambda row: row.key[0]))

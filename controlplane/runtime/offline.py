@@ -24,7 +24,7 @@ from controlplane.model.events import (
 from controlplane.model.objects import KINDS
 from controlplane.runtime.core import State, replay
 from controlplane.runtime.errors import ControlPlaneError
-from controlplane.runtime.options import AskedClient, HostPort, Infra, RunOptions, parse_locality
+from controlplane.runtime.options import AskedClient, HostPort, Infra, RunOptions, parse_labels, parse_locality
 from controlplane.sources import FilesSource, read_manifests
 
 
@@ -150,11 +150,13 @@ def verify_log(log_dir: Path) -> tuple[bool, list[str]]:
     return not report.damage, lines
 
 
-def bootstrap_text(gateway: str, xds: HostPort, admin: HostPort, node_id: str, locality: str) -> str:
+def bootstrap_text(
+    gateway: str, xds: HostPort, admin: HostPort, node_id: str, locality: str, labels: Sequence[str] = ()
+) -> str:
     """An Envoy bootstrap as YAML.
 
     Raises:
-        OptionError: The locality is malformed.
+        OptionError: The locality or a label is malformed.
     """
     region, zone, sub_zone = parse_locality(locality, "--locality")
     return to_yaml(
@@ -166,6 +168,7 @@ def bootstrap_text(gateway: str, xds: HostPort, admin: HostPort, node_id: str, l
             region=region,
             zone=zone,
             sub_zone=sub_zone,
+            labels=parse_labels(labels, "--label"),
             admin_address=admin.host,
             admin_port=admin.port,
         )

@@ -8,22 +8,18 @@ with the process. The proxies of the record are part of that state, and none of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import structlog
-from msgspec.structs import replace
 
 from controlplane.log import (
     Log,
     LogError,
-    LogStatistics,
     MemoryLog,
     MemorySecretStore,
     Secrets,
     SecretStore,
     SegmentedLog,
-    Transaction,
 )
 from controlplane.model.codec import EventCodec
 from controlplane.model.events import SCHEMA_VERSION, AnyEvent
@@ -37,32 +33,6 @@ from controlplane.xds import Resolve
 _log = structlog.get_logger(__name__)
 
 
-class Continuation(MemoryLog[AnyEvent]):
-    """What comes after a recorded log, kept by nobody.
-
-    Args:
-        after: The last seq of the record.
-    """
-
-    def __init__(self, after: int) -> None:
-        super().__init__(EventCodec(), keep=False)
-        self._after = after
-
-    @property
-    def last_seq(self) -> int:
-        """Of the record and of what came after it."""
-        return self._after + super().last_seq
-
-    def append(self, events: Iterable[AnyEvent], *, source: str, time: str | None = None) -> Transaction[AnyEvent]:
-        """As ``Log``; the first seq is the one after the record's last."""
-        transaction = super().append(events, source=source, time=time)
-        return replace(transaction, seq=transaction.seq + self._after, first_seq=transaction.first_seq + self._after)
-
-    def statistics(self) -> LogStatistics:
-        """As ``Log``."""
-        return replace(super().statistics(), last_seq=self.last_seq)
-
-
 def open_all(options: RunOptions) -> tuple[State, Log[AnyEvent], Secrets]:
     """State, log and secrets to begin with.
 
@@ -72,7 +42,7 @@ def open_all(options: RunOptions) -> tuple[State, Log[AnyEvent], Secrets]:
     """
     if options.replay is not None:
         state = _recorded(options.replay, options.until)
-        return state, Continuation(state.seq), SecretStore(options.replay, read_only=True)
+        return state, MemoryLog(EventCodec(), keep=False, after=state.seq), SecretStore(options.replay, read_only=True)
     state = State()
     codec = EventCodec()
     if options.log_dir is None:

@@ -188,15 +188,9 @@ class AskedClient:
         Raises:
             OptionError: One of them is malformed; the message names it.
         """
-        found = {}
-        for label in labels:
-            key, equals, value = label.partition("=")
-            if not key or not equals:
-                raise OptionError(f"--proxy-label {label!r}: write KEY=VALUE, such as version=v1")
-            found[key] = value
         return cls(
             "/".join(parse_locality(locality, "--proxy-locality")).rstrip("/"),
-            tuple(sorted(found.items())),
+            tuple(sorted(parse_labels(labels, "--proxy-label").items())),
             "" if client_namespace is None else namespace(client_namespace, "--proxy-namespace"),
         )
 
@@ -212,3 +206,18 @@ def parse_locality(text: str, option: str) -> tuple[str, str, str]:
         raise OptionError(f"{option} {text!r}: write REGION, REGION/ZONE or REGION/ZONE/SUB_ZONE")
     region, zone, sub_zone = (*parts, "", "", "")[:3]
     return region, zone, sub_zone
+
+
+def parse_labels(labels: Sequence[str], option: str) -> dict[str, str]:
+    """Labels from ``KEY=VALUE``; of one key the last.
+
+    Raises:
+        OptionError: One of them is malformed; the message names ``option``.
+    """
+    found = {}
+    for label in labels:
+        key, equals, value = label.partition("=")
+        if not key or not equals:
+            raise OptionError(f"{option} {label!r}: write KEY=VALUE, such as version=v1")
+        found[key] = value
+    return found

@@ -113,11 +113,11 @@ def test_an_unknown_field_is_told(text: str, message: str) -> None:
         ),
         (
             GATEWAY % "{name: tcp, port: 80, protocol: TCP}",
-            'spec.listeners[0].protocol: "TCP" is not supported yet; use HTTP or HTTPS',
+            'spec.listeners[0].protocol: "TCP" is not supported yet; use HBONE, HTTP, HTTPS or istio.io/PROXY',
         ),
         (
             GATEWAY % "{name: tls, port: 443, protocol: example.com/own}",
-            'spec.listeners[0].protocol: "example.com/own" is not supported yet; use HTTP or HTTPS',
+            'spec.listeners[0].protocol: "example.com/own" is not supported yet; use HBONE, HTTP, HTTPS or istio.io/PROXY',
         ),
         (
             GATEWAY

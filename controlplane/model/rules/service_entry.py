@@ -82,27 +82,14 @@ def endpoints_come_from_one_place(spec: ServiceEntrySpec) -> Iterator[FieldProbl
         yield FieldProblem("endpoints", problem, "leave one, or set resolution to DNS")
 
 
-def endpoints_are_reachable(spec: ServiceEntrySpec) -> Iterator[FieldProblem]:
-    """Each has an address of the form that the resolution takes. What all workloads must have is told elsewhere."""
-    for position, endpoint in enumerate(spec.endpoints):
-        path, address = f"endpoints[{position}].address", endpoint.address
-        if spec.resolution == "STATIC" and is_dns_name(address):
-            problem = f"{quoted(address)} is no IP address, which resolution STATIC takes"
-            yield FieldProblem(path, problem, "use an IP address, or set resolution to DNS")
-        elif spec.resolution in _BY_NAME and (not address or address.startswith(UNIX)):
-            what = f"{quoted(address)} is no address" if address else "required, but missing"
-            problem = f"{what} with resolution {spec.resolution}"
-            yield FieldProblem(path, problem, "use a DNS name or an IP address")
-
-
 def workload_has_an_address(workload: WorkloadEntrySpec) -> Iterator[FieldProblem]:
     """An IP address, a DNS name, a socket, or nothing where it is behind another network's gateway."""
     address = workload.address
     if not address:
         if not workload.network:
-            yield FieldProblem("address", "required, but missing", "add it: an IP address or a DNS name")
+            yield FieldProblem("address", "missing: nothing is sent there", "add an IP address or a DNS name")
     elif not address.startswith(UNIX) and parse_address(address) is None and not is_dns_name(address):
-        problem = f"{quoted(address)} is neither an IP address nor a DNS name"
+        problem = f"{quoted(address)} is neither an IP address nor a DNS name: nothing is sent there"
         yield FieldProblem("address", problem, "use one such as 192.0.2.1, 2001:db8::1 or a.example.com")
 
 
@@ -178,6 +165,16 @@ def resolution_is_served(spec: ServiceEntrySpec) -> Iterator[FieldProblem]:
         yield FieldProblem("resolution", problem, "use DNS, DNS_ROUND_ROBIN or STATIC")
 
 
+def static_endpoints_are_addresses(spec: ServiceEntrySpec) -> Iterator[FieldProblem]:
+    """A name is left out where nobody resolves names; Istio's own validation refuses the object, and so the good ones too."""
+    for position, endpoint in enumerate(spec.endpoints if spec.resolution == "STATIC" else ()):
+        if is_dns_name(endpoint.address):
+            problem = (
+                f"{quoted(endpoint.address)} is no IP address, which resolution STATIC takes: nothing is sent there"
+            )
+            yield FieldProblem(f"endpoints[{position}].address", problem, "use an IP address, or set resolution to DNS")
+
+
 def workload_is_no_socket(workload: WorkloadEntrySpec) -> Iterator[FieldProblem]:
     """A socket of the proxy's own machine."""
     if workload.address.startswith(UNIX):
@@ -197,17 +194,21 @@ RULES: Final[dict[type[Row], tuple[Rule[Any], ...]]] = {
         addresses_are_some,
         ports_are_distinct,
         endpoints_come_from_one_place,
-        endpoints_are_reachable,
         entry_is_exported,
     ),
     ServicePort: (port_is_named,),
-    WorkloadEntrySpec: (workload_has_an_address, workload_ports_are_named),
+    WorkloadEntrySpec: (workload_ports_are_named,),
     WorkloadSelector: (selector_has_labels,),
 }
 WARNINGS: Final[dict[type[Row], tuple[Rule[Any], ...]]] = {
-    ServiceEntrySpec: (hosts_are_distinct, endpoint_ports_are_known, selector_has_an_effect),
+    ServiceEntrySpec: (
+        hosts_are_distinct,
+        endpoint_ports_are_known,
+        selector_has_an_effect,
+        static_endpoints_are_addresses,
+    ),
     ServicePort: (protocol_is_known,),
-    WorkloadEntrySpec: (workload_is_behind_a_gateway,),
+    WorkloadEntrySpec: (workload_has_an_address, workload_is_behind_a_gateway),
     WorkloadSelector: (selector_selects,),
 }
 UNSUPPORTED: Final[dict[type[Row], tuple[Rule[Any], ...]]] = {

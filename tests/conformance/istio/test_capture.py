@@ -95,12 +95,19 @@ def test_a_waypoint_is_for_services_by_its_label(value: str | None, expected: bo
 
 def test_a_gateway_that_is_no_waypoint_captures_nothing() -> None:
     served = at_waypoint(gateway(name="wp", namespace=NS), service(labels=CAPTURED))
-    assert all(not chain["name"].startswith("fc_") for each in served.listeners.values() for chain in each["filterChains"])
+    assert all(
+        not chain["name"].startswith("fc_") for each in served.listeners.values() for chain in each["filterChains"]
+    )
     assert bound(served)[0] == "False"
 
 
 def test_the_waypoint_named_is_meant_among_several() -> None:
-    made = [waypoint(), waypoint(name="wp2"), service("a", labels=CAPTURED), service("b", labels=istio_labels(use_waypoint="wp2"))]
+    made = [
+        waypoint(),
+        waypoint(name="wp2"),
+        service("a", labels=CAPTURED),
+        service("b", labels=istio_labels(use_waypoint="wp2")),
+    ]
     assert list(chains(at_waypoint(*made))) == ["fc_http_80_a_gwtest"]
     assert list(chains(at_waypoint(*made, key=f"{NS}/wp2"))) == ["fc_http_80_b_gwtest"]
 
@@ -139,4 +146,6 @@ def test_a_waypoint_s_own_service_is_never_captured() -> None:
     labels = CAPTURED | {"gateway.networking.k8s.io/gateway-name": "wp"}
     assert not captured(waypoint(), service("wp", labels=labels))
     of_namespace = made("Namespace", "v1", NS, None, labels=CAPTURED)
-    assert not captured(waypoint(), of_namespace, service("wp", labels={"gateway.networking.k8s.io/gateway-name": "wp"}))
+    assert not captured(
+        waypoint(), of_namespace, service("wp", labels={"gateway.networking.k8s.io/gateway-name": "wp"})
+    )

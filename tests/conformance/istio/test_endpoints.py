@@ -8,8 +8,24 @@ import pytest
 
 from tests.conformance.manifests import Manifest
 
-from .mesh import NETWORK, REGION, SUBZONE, ZONE, View, at, entry, leading_to, locality, node, pod, port, rule_for
-from .mesh import to_host, view, workload
+from .mesh import (
+    NETWORK,
+    REGION,
+    SUBZONE,
+    ZONE,
+    View,
+    at,
+    entry,
+    leading_to,
+    locality,
+    node,
+    pod,
+    port,
+    rule_for,
+    to_host,
+    view,
+    workload,
+)
 from .places import ENTRY
 
 APP = {"app": "x"}

@@ -84,7 +84,11 @@ def test_the_others_stay() -> None:
 
 
 def test_each_port_has_a_chain_and_they_are_in_order() -> None:
-    ports = [{"name": "tcp-b", "port": 9000}, {"name": "http", "port": 80}, {"name": "grpc", "port": 90, "targetPort": 5}]
+    ports = [
+        {"name": "tcp-b", "port": 9000},
+        {"name": "http", "port": 80},
+        {"name": "grpc", "port": 90, "targetPort": 5},
+    ]
     made = [captured_service(*ports), service("details", labels=CAPTURED, vips=["10.96.0.2"])]
     assert found(*made) == {
         "fc_http_80_details_gwtest": (80, ("10.96.0.2/32",)),
@@ -113,10 +117,14 @@ PROTOCOLS = [*((value, True) for value in HTTP), *((value, False) for value in T
 
 @pytest.mark.parametrize(("value", "expected"), PROTOCOLS)
 def test_by_app_protocol(value: str, expected: bool) -> None:
-    assert is_http(captured_service({"name": "tcp" if expected else "http", "port": 80, "appProtocol": value})) is expected
+    assert (
+        is_http(captured_service({"name": "tcp" if expected else "http", "port": 80, "appProtocol": value})) is expected
+    )
 
 
-@pytest.mark.parametrize(("value", "expected"), [item for item in PROTOCOLS if item[0].islower() and "_" not in item[0]])
+@pytest.mark.parametrize(
+    ("value", "expected"), [item for item in PROTOCOLS if item[0].islower() and "_" not in item[0]]
+)
 def test_by_port_name(value: str, expected: bool) -> None:
     assert is_http(captured_service({"name": value, "port": 80})) is expected
 

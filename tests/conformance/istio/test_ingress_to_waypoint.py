@@ -10,8 +10,24 @@ import pytest
 from controlplane.model.events import Settings
 from tests.conformance.manifests import Manifest
 
-from .mesh import NS, SUBZONE, View, at, entry, istio_labels, leading_to, locality, namespace, port, rule_for, service
-from .mesh import slice_of, to_host, to_service, view
+from .mesh import (
+    NS,
+    SUBZONE,
+    View,
+    at,
+    entry,
+    istio_labels,
+    leading_to,
+    locality,
+    namespace,
+    port,
+    rule_for,
+    service,
+    slice_of,
+    to_host,
+    to_service,
+    view,
+)
 from .waypoints import proxying, waypoint
 
 SERVICE = "kube_gwtest_reviews_80"

@@ -9,8 +9,24 @@ import pytest
 
 from tests.conformance.manifests import Manifest
 
-from .mesh import ISTIO_CLUSTER, NETWORK, REGION, SUBZONE, ZONE, View, at, entry, leading_to, locality, rule_for
-from .mesh import service, slice_of, to_host, to_service, view
+from .mesh import (
+    ISTIO_CLUSTER,
+    NETWORK,
+    REGION,
+    SUBZONE,
+    ZONE,
+    View,
+    at,
+    entry,
+    leading_to,
+    locality,
+    rule_for,
+    service,
+    slice_of,
+    to_host,
+    to_service,
+    view,
+)
 from .places import ENTRY, SERVICE, place_labels
 
 HERE = "region1/zone1/subzone1"

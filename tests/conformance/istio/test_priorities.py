@@ -8,8 +8,23 @@ import pytest
 
 from tests.conformance.manifests import Manifest
 
-from .mesh import NETWORK, NS, REGION, SUBZONE, ZONE, at, entry, leading_to, locality, pod, rule_for, to_host
-from .mesh import to_service, view, workload
+from .mesh import (
+    NETWORK,
+    NS,
+    REGION,
+    SUBZONE,
+    ZONE,
+    at,
+    entry,
+    leading_to,
+    locality,
+    pod,
+    rule_for,
+    to_host,
+    to_service,
+    view,
+    workload,
+)
 from .places import ASKING, ENTRY, SERVICE, by_pod, reviews, reviews_entry
 
 PLACES = [REGION, ZONE, SUBZONE]

@@ -8,8 +8,23 @@ import pytest
 
 from tests.conformance.manifests import Manifest
 
-from .mesh import NETWORK, REGION, SUBZONE, ZONE, at, entry, leading_to, locality, port, rule_for, to_entry, to_host
-from .mesh import to_service, view, workload
+from .mesh import (
+    NETWORK,
+    REGION,
+    SUBZONE,
+    ZONE,
+    at,
+    entry,
+    leading_to,
+    locality,
+    port,
+    rule_for,
+    to_entry,
+    to_host,
+    to_service,
+    view,
+    workload,
+)
 from .places import ASKING, ENTRY, SERVICE, by_pod, place_labels, reviews, reviews_entry
 
 ANNOTATION = "networking.istio.io/traffic-distribution"
@@ -91,13 +106,19 @@ def golden_dns() -> list[Manifest]:
 
 def golden_backend_ref() -> list[Manifest]:
     made = reviews_entry()
-    return [*made, workload("far", "255.0.0.1", {"app": "reviews"}), workload("empty", "", WHERE["labels"], network="n9")]
+    return [
+        *made,
+        workload("far", "255.0.0.1", {"app": "reviews"}),
+        workload("empty", "", WHERE["labels"], network="n9"),
+    ]
 
 
 @pytest.mark.parametrize(
     ("made", "ref", "expected"),
     [
-        pytest.param(golden_dns(), to_host(), {"foo.external.com": 0, "1.1.1.1": 1}, id="se-dns-endpoints, raw 1 and 3"),
+        pytest.param(
+            golden_dns(), to_host(), {"foo.external.com": 0, "1.1.1.1": 1}, id="se-dns-endpoints, raw 1 and 3"
+        ),
         pytest.param(
             [entry(endpoints=THREE)],
             to_host(),

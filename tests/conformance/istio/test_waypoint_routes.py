@@ -190,7 +190,9 @@ def test_a_service_entry_by_its_name_and_by_its_host(ref: Manifest) -> None:
     assert found.parents("r") == [{"Accepted": ("True", "Accepted"), "ResolvedRefs": ("True", "ResolvedRefs")}]
 
 
-@pytest.mark.parametrize("ref", [host_ref("other.example.com"), entry_ref("other"), entry_ref(port=81), service_ref("se")])
+@pytest.mark.parametrize(
+    "ref", [host_ref("other.example.com"), entry_ref("other"), entry_ref(port=81), service_ref("se")]
+)
 def test_another_is_not_meant(ref: Manifest) -> None:
     found = served(captured_entry(), attached("r", [ref], to("a")))
     assert lands(found, only(found)) == ENTRY
@@ -209,7 +211,10 @@ def test_a_host_of_several() -> None:
     made = entry("se", "b.example.com", "a.example.com", endpoints=[at("1.1.1.1")], labels=CAPTURED)
     made["status"] = {"addresses": status}
     found = served(made, attached("r", [host_ref("a.example.com")], to("a")))
-    assert sorted(lands(found, name) for name in chains(found)) == ["istio-se_gwtest_se_b.example.com_80", "kube_gwtest_a_80"]
+    assert sorted(lands(found, name) for name in chains(found)) == [
+        "istio-se_gwtest_se_b.example.com_80",
+        "kube_gwtest_a_80",
+    ]
 
 
 def test_a_route_leads_to_a_host() -> None:

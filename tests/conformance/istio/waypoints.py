@@ -33,7 +33,11 @@ def waypoint(*listeners: Manifest, name: str = "wp", namespace: str = NS, **fiel
     labels = fields.pop("labels", {})
     spec = {"gatewayClassName": CLASS} | fields
     return gateway(
-        *(listeners or [proxying()]), name=name, namespace=namespace, metadata={"labels": labels} if labels else {}, **spec
+        *(listeners or [proxying()]),
+        name=name,
+        namespace=namespace,
+        metadata={"labels": labels} if labels else {},
+        **spec,
     )
 
 
@@ -59,7 +63,8 @@ def at_waypoint(*objects: Objects, key: str = f"{NS}/wp", **asking: Any) -> View
 
 def chains(served: View, port: int = 15088) -> dict[str, Json]:
     """Filter chains of the listener on a port by name; nothing where there is no listener."""
-    found = [l for l in served.listeners.values() if l.get("address", {}).get("socketAddress", {}).get("portValue") == port]
+    sockets = ((each, each.get("address", {}).get("socketAddress", {})) for each in served.listeners.values())
+    found = [each for each, address in sockets if address.get("portValue") == port]
     assert len(found) <= 1
     made = [chain for each in found for chain in each["filterChains"]]
     named = {chain["name"]: chain for chain in made}

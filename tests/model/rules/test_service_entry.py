@@ -98,28 +98,6 @@ BROKEN = {
         "spec.endpoints: resolution DNS_ROUND_ROBIN takes one endpoint, and there are 2; leave one, or "
         "set resolution to DNS",
     ),
-    "name of a static endpoint": (
-        "{hosts: [a], resolution: STATIC, endpoints: [{address: b.example.com}]}",
-        'spec.endpoints[0].address: "b.example.com" is no IP address, which resolution STATIC takes; '
-        "use an IP address, or set resolution to DNS",
-    ),
-    "socket to resolve": (
-        "{hosts: [a], resolution: DNS, endpoints: [{address: 'unix:///a'}]}",
-        'spec.endpoints[0].address: "unix:///a" is no address with resolution DNS; use a DNS name or an IP address',
-    ),
-    "nothing to resolve": (
-        "{hosts: [a], resolution: DNS, endpoints: [{network: a}]}",
-        "spec.endpoints[0].address: required, but missing with resolution DNS; use a DNS name or an IP address",
-    ),
-    "endpoint without an address": (
-        "{hosts: [a], resolution: STATIC, endpoints: [{}]}",
-        "spec.endpoints[0].address: required, but missing; add it: an IP address or a DNS name",
-    ),
-    "address of an endpoint": (
-        "{hosts: [a], resolution: STATIC, endpoints: [{address: a_b}]}",
-        'spec.endpoints[0].address: "a_b" is neither an IP address nor a DNS name; use one such as '
-        "192.0.2.1, 2001:db8::1 or a.example.com",
-    ),
     "port's name of an endpoint": (
         "{hosts: [a], resolution: STATIC, endpoints: [{address: 192.0.2.1, ports: {a_b: 1}}]}",
         'spec.endpoints[0].ports["a_b"]: "a_b" is no port\'s name; use letters, digits and \'-\', at most '
@@ -152,6 +130,20 @@ WARNED = {
     "port of an endpoint alone": (
         "{hosts: [a], resolution: STATIC, endpoints: [{address: 192.0.2.1, ports: {http: 80}}]}",
         'spec.endpoints[0].ports["http"]: no port of this object has the name "http"; rename or remove it',
+    ),
+    "name of a static endpoint": (
+        "{hosts: [a], resolution: STATIC, endpoints: [{address: b.example.com}]}",
+        'spec.endpoints[0].address: "b.example.com" is no IP address, which resolution STATIC takes: nothing is '
+        "sent there; use an IP address, or set resolution to DNS",
+    ),
+    "endpoint without an address": (
+        "{hosts: [a], resolution: STATIC, endpoints: [{}]}",
+        "spec.endpoints[0].address: missing: nothing is sent there; add an IP address or a DNS name",
+    ),
+    "address of an endpoint": (
+        "{hosts: [a], resolution: STATIC, endpoints: [{address: a_b}]}",
+        'spec.endpoints[0].address: "a_b" is neither an IP address nor a DNS name: nothing is sent there; use one such as '
+        "192.0.2.1, 2001:db8::1 or a.example.com",
     ),
     "selector that is not used": (
         "{hosts: [a], resolution: DNS, workloadSelector: {labels: {a: b}}}",
@@ -243,9 +235,9 @@ def test_what_keeps_the_rules_is_accepted_without_a_word(spec: str) -> None:
 WORKLOADS = {
     "address: 192.0.2.1": None,
     "address: a.example.com": None,
-    "{}": "spec.address: required, but missing; add it: an IP address or a DNS name",
-    "address: a b": 'spec.address: "a b" is neither an IP address nor a DNS name; '
-    "use one such as 192.0.2.1, 2001:db8::1 or a.example.com",
+    "{}": "spec.address: missing: nothing is sent there; add an IP address or a DNS name",
+    "address: a b": 'spec.address: "a b" is neither an IP address nor a DNS name: '
+    "nothing is sent there; use one such as 192.0.2.1, 2001:db8::1 or a.example.com",
     "{address: 192.0.2.1, ports: {a: 65536}}": 'spec.ports["a"]: 65536 is out of range; '
     "use a whole number from 1 to 65535",
     "network: n": "spec.address: empty: nothing is sent there; add an IP address or a DNS name",
