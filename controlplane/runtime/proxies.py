@@ -23,12 +23,11 @@ def to_event(fact: xds.Event) -> AnyEvent:
     """The log's event for a fact of the server."""
     match fact:
         case xds.ProxyConnected():
-            place = fact.locality
             return ProxyConnected(
                 proxy=fact.proxy,
                 node=fact.node,
                 gateway=fact.scope,
-                locality=f"{place.region}/{place.zone}/{place.sub_zone}".rstrip("/"),
+                locality=str(fact.locality),
                 peer=fact.address,
                 labels=fact.labels,
             )

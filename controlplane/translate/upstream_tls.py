@@ -8,6 +8,8 @@ Nothing here falls back to plain text, nor to a certificate that nobody checked,
 * ``MUTUAL`` without a Secret has no certificate to show; whether that will do is for the backend to say.
 * ``ISTIO_MUTUAL`` needs an identity in Istio's mesh, which a proxy of ours does not have. No certificate is good enough then:
   requests get 503 and the backend sees no byte of them. Plain text would break the promise that the policy makes.
+* The same holds where a policy names files of the proxy's disk (``clientCertificate``, ``privateKey``, ``caCertificates`` but for
+  ``system``) and no Secret: they are not read, and others than those that were asked for would be trusted.
 * A Secret that is missing, or lacks what is needed of it, is a cluster that cannot connect: requests get 503 until it comes.
 """
 
@@ -75,6 +77,12 @@ def names_request_host(tls: ClientTLSSettings | None, host: str) -> bool:
     return not tls.sni and not any(tls.subject_alt_names) and not tls.insecure_skip_verify
 
 
+def names_files(tls: ClientTLSSettings) -> bool:
+    """Whether a policy relies on files of the proxy's own disk."""
+    files = (tls.client_certificate, tls.private_key, tls.ca_certificates.removeprefix("system"))
+    return any(files) and not tls.credential_name
+
+
 def translate_tls(
     tls: ClientTLSSettings | None, host: str, namespace: str, *, is_http2: bool
 ) -> TransportSocket | None:
@@ -97,7 +105,7 @@ def translate_tls(
         alpn_protocols=[_HTTP2] if is_http2 else [],
     )
     context = UpstreamTlsContext(common_tls_context=common, sni=_sni(tls, host))
-    if tls.mode == "ISTIO_MUTUAL":
+    if tls.mode == "ISTIO_MUTUAL" or names_files(tls):
         common.validation_context = CertificateValidationContext(verify_certificate_hash=[_NO_CERTIFICATE])
     else:
         _set_credentials(common, tls, host, namespace)
@@ -127,13 +135,13 @@ def _served(name: str) -> SdsSecretConfig:
 
 def _sni(tls: ClientTLSSettings, host: str) -> str:
     """The name that TLS asks for; empty for none, which addresses and wildcards have."""
-    name = tls.sni if 0 < len(tls.sni.encode()) <= _LONGEST_SNI else host
+    name = tls.sni if 0 < len(tls.sni.encode()) <= _LONGEST_SNI and tls.sni.isprintable() else host
     return "" if name.startswith("*") or _address(name) else name
 
 
 def _accepted_names(tls: ClientTLSSettings, host: str) -> list[SubjectAltNameMatcher]:
     """Names of which the certificate must have one. A certificate for ``*.example.com`` has that of each host."""
-    said = sorted({name for name in tls.subject_alt_names if name})
+    said = sorted({name for name in tls.subject_alt_names if name and name.isprintable()})
     if said:
         return [_accepted_name(name) for name in said]
     if tls.sni or not host.startswith("*"):

@@ -22,6 +22,9 @@ class Locality(msgspec.Struct, frozen=True):
     zone: str = ""
     sub_zone: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.region}/{self.zone}/{self.sub_zone}".rstrip("/")
+
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
     """A proxy as it introduced itself. Nothing here is proven."""

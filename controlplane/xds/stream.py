@@ -285,7 +285,7 @@ class ProxyStream:
             "class": self._view.class_name if self._view else None,
             "address": self.address,
             "user_agent": node.user_agent if node else None,
-            "locality": [node.locality.region, node.locality.zone, node.locality.sub_zone] if node else None,
+            "node_locality": str(node.locality) if node else None,
             "held_at_gate": self._machine is None,
             "settled": self._machine is not None and self._machine.is_settled,
             "types": {} if self._machine is None else self._machine.statistics(versions=versions),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -52,6 +53,8 @@ class Backend:
         """Of its answers from now on."""
         self.requests = Tally()
         self.last: deque[Seen] = deque(maxlen=100)
+        self.watch: Callable[[Seen], None] = lambda _: None
+        """Told of every request."""
         self.go_on = asyncio.Event()
         """Set, it lets slow answers go."""
         self.answer_headers = (("x-backend", name), *answer_headers)
@@ -62,6 +65,7 @@ class Backend:
         seen = Seen(request.method, request.raw_path, headers)
         self.last.append(seen)
         self.requests.add()
+        self.watch(seen)
         if request.headers.get("upgrade", "").lower() == "websocket":
             return await self._talk(request)
         if request.path.endswith(SLOW):
@@ -107,12 +111,12 @@ class H2cBackend(asyncio.Protocol):
 
 
 @asynccontextmanager
-async def serving(backend: Backend) -> AsyncIterator[Backend]:
-    """The backend, listening."""
+async def serving(backend: Backend, tls: ssl.SSLContext | None = None) -> AsyncIterator[Backend]:
+    """The backend, listening; for HTTPS with ``tls``."""
     runner = web.ServerRunner(web.Server(backend.handle, access_log=None), shutdown_timeout=0.1)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
         backend.port = runner.addresses[0][1]
         yield backend
     finally:

@@ -8,11 +8,24 @@ from typing import Any
 
 import yaml
 
-from tests.conformance.manifests import NAMESPACE, Manifest, manifest
+from tests.conformance.manifests import (
+    NAMESPACE,
+    Manifest,
+    filter_,
+    gateway,
+    gateway_class,
+    http_route,
+    listener,
+    manifest,
+    rule,
+)
 
 NETWORKING = "networking.istio.io/v1"
 REGION, ZONE = "topology.kubernetes.io/region", "topology.kubernetes.io/zone"
 SUBZONE = "topology.istio.io/subzone"
+USE_WAYPOINT, INGRESS_USE_WAYPOINT = "istio.io/use-waypoint", "istio.io/ingress-use-waypoint"
+BY = "x-passed-by"
+"""The header that ``marking_route`` sets."""
 EXAMPLE = Path(__file__).with_name("locality-priority.yaml")
 
 
@@ -76,3 +89,27 @@ def locality_example(ports: Iterable[int]) -> list[Manifest]:
     for endpoint, port in zip(entry["endpoints"], ports, strict=True):
         endpoint |= {"address": "127.0.0.1", "ports": {"http": port}}
     return documents
+
+
+def namespace(name: str, labels: Mapping[str, str]) -> Manifest:
+    """A Namespace with labels."""
+    return manifest("Namespace", "v1", name, None, metadata={"labels": dict(labels)})
+
+
+def proxy_waypoint(port: int, name: str = "wp", **listener_fields: Any) -> list[Manifest]:
+    """A waypoint whose listener speaks the PROXY protocol, and its class."""
+    entrance = listener("proxy", port, protocol="istio.io/PROXY", **listener_fields)
+    made = gateway(entrance, name=name, gatewayClassName="controlplane-waypoint")
+    return [gateway_class("controlplane-waypoint"), made]
+
+
+def authorization(name: str, target: Mapping[str, str], action: str, *rules: Mapping[str, Any]) -> Manifest:
+    """An AuthorizationPolicy of one target."""
+    spec = {"targetRefs": [dict(target)], "action": action, "rules": [dict(each) for each in rules]}
+    return manifest("AuthorizationPolicy", "security.istio.io/v1", name, spec=spec)
+
+
+def marking_route(name: str, parent: Mapping[str, str], to: Manifest) -> Manifest:
+    """A route of a service: requests that a waypoint lets through by it carry the header ``BY`` with the route's name."""
+    marking = filter_("RequestHeaderModifier", set=[{"name": BY, "value": name}])
+    return http_route(name, rule(to=to, filters=[marking]), parents=[dict(parent)])

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import struct
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +62,58 @@ def proxied(request: Request, destination: Address, principal: str | None = None
     """A request as a node's proxy brings it to a waypoint's PROXY port: for ``ask`` and ``until_answer``, a connection each."""
     preface = proxy_header(destination, principal, source)
     return Proxied(request.host, request.path, request.method, request.headers, request.body, preface)
+
+
+@asynccontextmanager
+async def node_proxy(waypoint_port: int, principal: str, *places: Address) -> AsyncIterator[Counter[Address]]:
+    """Listens at services' own addresses, as a node's proxy seems to, and takes all that comes there to a waypoint.
+
+    Args:
+        waypoint_port: Of its PROXY listener, on 127.0.0.1.
+        principal: Whose the connections are.
+        places: The services' addresses and ports; addresses of loopback.
+
+    Yields:
+        How many connections have come to each place.
+    """
+    taken: Counter[Address] = Counter()
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        destination: Address = writer.get_extra_info("sockname")[:2]
+        source: Address = writer.get_extra_info("peername")[:2]
+        taken[destination] += 1
+        with suppress(OSError):
+            there, here = await asyncio.open_connection("127.0.0.1", waypoint_port)
+            here.write(proxy_header(destination, principal, source))
+            await asyncio.gather(_copy(reader, here), _copy(there, writer))
+        writer.close()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(take(reader, writer))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    servers = [await asyncio.start_server(accept, *place) for place in places]
+    try:
+        yield taken
+    finally:
+        for server in servers:
+            server.close()
+        for task in list(tasks):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """All that comes, until the end of it, which ends the other side too."""
+    try:
+        with suppress(OSError):
+            while data := await reader.read(65_536):
+                writer.write(data)
+                await writer.drain()
+    finally:
+        writer.close()
 
 
 async def exchange(port: int, *sent: bytes, end: bool = True) -> bytes:

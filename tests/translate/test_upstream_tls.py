@@ -82,6 +82,25 @@ def test_verification_ends_only_where_it_is_said(mode):
     assert said_no == context({"mode": mode, "credentialName": "cred"})
 
 
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"mode": "SIMPLE", "caCertificates": "/etc/ca.pem"},
+        {"mode": "MUTUAL", "clientCertificate": "/etc/c.pem", "privateKey": "/etc/k.pem"},
+    ],
+)
+def test_files_that_are_not_read_are_not_replaced_by_what_nobody_asked_for(files):
+    refused = context(files)["commonTlsContext"]["validationContext"]
+    assert refused == {"verifyCertificateHash": ["0" * 64]}
+    system = context({"mode": "SIMPLE", "caCertificates": "system"})
+    assert system == context({"mode": "SIMPLE"})
+
+
+@pytest.mark.parametrize("sni", ["a\0b", "a\nb"])
+def test_a_name_that_cannot_be_sent_is_not(sni):
+    assert context({"mode": "SIMPLE", "sni": sni})["sni"] == HOST
+
+
 @pytest.mark.parametrize("credential", ["", "cred"])
 def test_istios_mutual_tls_accepts_no_certificate(credential):
     shown = context({"mode": "ISTIO_MUTUAL", "credentialName": credential, "insecureSkipVerify": True})

@@ -96,7 +96,7 @@ class History:
 
     def _compare(self) -> None:
         fresh, log = State(), MemoryLog[AnyEvent](EventCodec())
-        events = [_STARTED, *reversed(self._objects.values()), *reversed(self._proxies.values())]
+        events: list[AnyEvent] = [_STARTED, *reversed(self._objects.values()), *reversed(self._proxies.values())]
         fresh.apply(log.append([*events, SourceSynced(tuple(KINDS))], source="files"))
         assert _served(self._state) == _served(fresh)
 

@@ -123,7 +123,7 @@ def rule_for(host: str, name: str = "dr", **fields: Any) -> Manifest:
     outside = {key: fields.pop(key) for key in ("labels", "annotations", "created") if key in fields}
     own = {key: fields.pop(key) for key in ("exportTo", "workloadSelector", "subsets") if key in fields}
     namespace, version = fields.pop("namespace", NS), fields.pop("version", "v1")
-    spec = {"host": host, "trafficPolicy": fields, **own}
+    spec: Manifest = {"host": host, "trafficPolicy": fields, **own}
     return made("DestinationRule", f"{NETWORKING}/{version}", name, namespace, spec=spec, **outside)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.conformance.manifests import Manifest, gateway
@@ -12,7 +14,7 @@ from .waypoints import CAPTURED, at_waypoint, chains, proxying, waypoint
 OTHER = "elsewhere"
 
 
-def service_or_entry(kind: str, **fields: object) -> Manifest:
+def service_or_entry(kind: str, **fields: Any) -> Manifest:
     """One that would have a chain if it were captured."""
     if kind == "Service":
         return service(**fields)
@@ -73,7 +75,7 @@ def test_of_another_namespace(kind: str, where: str, routes: Manifest | None, ex
     there = {"use_waypoint": "wp", "use_waypoint_namespace": NS}
     on_object, on_namespace = (there, {}) if where == "object" else ({}, there)
     made = service_or_entry(kind, namespace=OTHER, labels=istio_labels(**on_object))
-    allowed = {"allowedRoutes": {"namespaces": routes}} if routes else {}
+    allowed: dict[str, Any] = {"allowedRoutes": {"namespaces": routes}} if routes else {}
     assert captured(waypoint(proxying(**allowed)), namespace(OTHER, team="a", **on_namespace), made) is expected
 
 

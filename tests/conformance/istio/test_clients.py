@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -148,7 +149,7 @@ def test_the_name_of_its_node_is_a_label() -> None:
         pod("x1", "1.1.1.1", "n1", app),
         pod("x2", "2.2.2.2", "n3", app),
         pod("p", "", "n3"),
-        leading_to(to_host()),
+        *leading_to(to_host()),
     ]
     history = History(made, PLACES)
     history.connect("1", "p.gwtest")
@@ -196,7 +197,7 @@ def test_a_client_is_moved_by_its_pod_s_labels() -> None:
 
 
 def test_a_rule_s_selector_is_of_its_proxies_labels() -> None:
-    selecting = {"workloadSelector": {"matchLabels": {"a": "c"}}}
+    selecting: dict[str, Any] = {"workloadSelector": {"matchLabels": {"a": "c"}}}
     rule = rule_for("se.example.com", **locality(failoverPriority=[f"{REGION}=r2"]), **selecting)
     history = History(world(), rule, pod("p", "", "n1", {"a": "b"}), PLACES)
     history.connect("1", "p.gwtest")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -51,7 +52,8 @@ INGRESS = [
 def translated(folder: Path, objects: Sequence[Manifest], *options: str, **environment: str) -> View:
     """What the command prints, by the installed program itself."""
     (folder / "all.yaml").write_text(yaml.safe_dump_all([*objects, *CLASSES]))
-    command = [Path(sys.executable).with_name("controlplane"), "translate", "-o", "json", *options, folder]
+    program = Path(sys.executable).with_name("controlplane")
+    command = [str(program), "translate", "-o", "json", *options, str(folder)]
     found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environment)
     assert found.returncode == 0, found.stderr
     return View(json.loads(found.stdout), f"{NS}/web")
@@ -131,7 +133,7 @@ def test_a_waypoint_s_class_has_another_name(tmp_path: Path) -> None:
 
 
 def test_the_root_namespace_and_the_cluster_s_domain(tmp_path: Path) -> None:
-    pool = {"connectionPool": {"tcp": {"maxConnections": 7}}}
+    pool: dict[str, Any] = {"connectionPool": {"tcp": {"maxConnections": 7}}}
     rule = rule_for("reviews.gwtest.svc.example.org", namespace="root", **pool)
     options = ["--root-namespace", "root", "--cluster-domain", "example.org"]
     made = [rule, INGRESS[1], *leading_to(to_service())]

@@ -95,7 +95,7 @@ def test_the_port_of_an_endpoint(way: str, ports: list[Manifest], own: dict[str,
 
 
 @pytest.mark.parametrize(("target", "expected"), [({}, 80), ({"targetPort": 8080}, 8080)])
-def test_the_port_of_a_pod(target: dict[str, int], expected: int) -> None:
+def test_the_port_of_a_pod(target: dict[str, Any], expected: int) -> None:
     served = seen(entry(ports=[port(**target)], **SELECTING), pod("p", "10.0.0.1", labels=APP))
     assert served.sockets(ENTRY) == [f"10.0.0.1:{expected}"]
 
@@ -139,7 +139,7 @@ def test_an_address_that_is_empty_has_no_endpoint() -> None:
 @pytest.mark.parametrize("way", ["inline", "DNS", "WorkloadEntry"])
 @pytest.mark.parametrize(("weight", "expected"), [(None, None), (0, None), (1, 1), (7, 7)])
 def test_weights(way: str, weight: int | None, expected: int | None) -> None:
-    fields = {} if weight is None else {"weight": weight}
+    fields: dict[str, Any] = {} if weight is None else {"weight": weight}
     if way == "WorkloadEntry":
         served = seen(entry(**SELECTING), workload("w", "1.1.1.1", APP, **fields))
     else:

@@ -136,7 +136,7 @@ def test_the_namespace_may_say_both() -> None:
 def test_one_that_the_waypoint_does_not_admit_keeps_its_endpoints() -> None:
     """First list, 6."""
     there = istio_labels(use_waypoint="wp", use_waypoint_namespace="mesh", ingress_use_waypoint="true")
-    made = [reviews(there), leading_to(to_service())]
+    made = [*reviews(there), *leading_to(to_service())]
     assert ways(view(waypoint(namespace="mesh"), *made)) == POD
     assert ways(view(waypoint(proxying(routes="All"), namespace="mesh"), *made)) == VIP
 

@@ -39,7 +39,7 @@ def tagged(**labels: str) -> dict[str, str]:
 
 
 def asked(endpoints: list[Manifest], setting: Mapping[str, Any], **asking: Any) -> View:
-    made = [entry(endpoints=endpoints), rule_for("se.example.com", **locality(**setting)), leading_to(to_host())]
+    made = [entry(endpoints=endpoints), rule_for("se.example.com", **locality(**setting)), *leading_to(to_host())]
     return view(*made, **asking)
 
 
@@ -154,7 +154,7 @@ def test_failover_priority_and_failover(
 def test_labels_of_endpoints(resolution: str) -> None:
     """``loadbalancer_simulation_test.go``."""
     endpoints = [at("1.1.1.1", labels={"priority": "1"}), at("2.2.2.2", labels={"priority": "2"})]
-    made = [entry(endpoints=endpoints, resolution=resolution), leading_to(to_host())]
+    made = [entry(endpoints=endpoints, resolution=resolution), *leading_to(to_host())]
     rule = rule_for("se.example.com", **locality(failoverPriority=["priority"]))
     found = view(made, rule, labels={"priority": "1"}).priorities(ENTRY)
     assert found == {"1.1.1.1": 0, "2.2.2.2": 1}
@@ -246,6 +246,11 @@ def test_a_service_s_own_distribution_is_forced() -> None:
         {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": place_labels(place)}}
         for name, place in (("a", HERE), ("b", "region2/zone1"))
     ]
-    made = [service(trafficDistribution="PreferClose"), slice_of("reviews", endpoints), nodes, leading_to(to_service())]
+    made = [
+        service(trafficDistribution="PreferClose"),
+        slice_of("reviews", endpoints),
+        *nodes,
+        *leading_to(to_service()),
+    ]
     for place, expected in ((HERE, [0, 1]), ("region2/zone1", [1, 0]), ("region3/zone1", [0, 0])):
         assert list(view(made, locality=place).priorities(SERVICE).values()) == expected, place

@@ -156,7 +156,8 @@ def test_a_service_entry_elsewhere_needs_a_grant(kinds: list[str], expected: str
     ],
 )
 def test_exports(exports: list[str] | None, is_found: bool) -> None:
-    made = se(namespace=OTHER, **({"exportTo": exports} if exports else {}))
+    given: dict[str, Any] = {"exportTo": exports} if exports else {}
+    made = se(namespace=OTHER, **given)
     assert leads(to_host(), made) == ("istio-se_elsewhere_se_se.example.com_80" if is_found else None)
 
 

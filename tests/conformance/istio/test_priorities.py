@@ -83,7 +83,7 @@ def test_of_two_regions(setting: dict[str, Any]) -> None:
 
 def asked(endpoints: list[Manifest], setting: dict[str, Any], **asking: Any) -> dict[str, int]:
     """Priorities of a ServiceEntry's inline endpoints under a localityLbSetting."""
-    made = [entry(endpoints=endpoints), rule_for("se.example.com", **locality(**setting)), leading_to(to_host())]
+    made = [entry(endpoints=endpoints), rule_for("se.example.com", **locality(**setting)), *leading_to(to_host())]
     return view(*made, **asking).priorities(ENTRY)
 
 
@@ -137,7 +137,7 @@ def test_a_locality_is_split_by_priority_and_weighs_what_its_endpoints_do() -> N
         at("3.3.3.3", "r2", weight=3, labels={"version": "v2"}),
         at("4.4.4.4", "r1", labels={"version": "v2"}),
     ]
-    made = [entry(endpoints=endpoints), leading_to(to_host())]
+    made = [entry(endpoints=endpoints), *leading_to(to_host())]
     rule = rule_for("se.example.com", **locality(failoverPriority=["version"]))
     served = view(*made, rule, locality=HERE, labels={"version": "v1"})
     assert sorted(served.grouped(ENTRY)) == [
@@ -184,6 +184,6 @@ def test_selected_workloads_of_both_kinds_are_told_apart_by_labels() -> None:
         workload("w", "10.0.0.2", {**app, "tier": "gold"}, spec_labels={"tier": "tin"}),
         workload("x", "10.0.0.3", {**app, "tier": "tin"}, spec_labels={"tier": "gold", NETWORK: "n1"}),
         rule_for("se.example.com", **locality(failoverPriority=["tier=gold", NETWORK])),
-        leading_to(to_host()),
+        *leading_to(to_host()),
     ]
     assert view(*made).priorities(ENTRY) == {"10.0.0.1": 0, "10.0.0.2": 2, "10.0.0.3": 1}

@@ -31,8 +31,8 @@ from .mesh import (
 
 ENTRY = "istio-se_gwtest_se_se.example.com_80"
 SE = entry(endpoints=[at("1.1.1.1")])
-POLICY = {"connectionPool": {"tcp": {"maxConnections": 7}}}
-OLDER = {"connectionPool": {"tcp": {"maxConnections": 5}}}
+POLICY: dict[str, Any] = {"connectionPool": {"tcp": {"maxConnections": 7}}}
+OLDER: dict[str, Any] = {"connectionPool": {"tcp": {"maxConnections": 5}}}
 BASE = [*leading_to(to_service()), *REVIEWS]
 BY_HOST = [*leading_to(to_host()), SE]
 

@@ -44,12 +44,12 @@ def limit(served: View, cluster: str) -> int | None:
 
 
 def of_service(*rules: Manifest, **asking: Any) -> int | None:
-    made = [service(), slice_of("reviews", [{"addresses": ["10.0.0.1"]}]), leading_to(to_service())]
+    made = [service(), slice_of("reviews", [{"addresses": ["10.0.0.1"]}]), *leading_to(to_service())]
     return limit(view(made, rules, **asking), SERVICE)
 
 
 def of_entry(*rules: Manifest, hosts: Sequence[str] = ("se.example.com",), **asking: Any) -> int | None:
-    made = [entry("se", *hosts, endpoints=[at("1.1.1.1")]), leading_to(to_host(hosts[0]))]
+    made = [entry("se", *hosts, endpoints=[at("1.1.1.1")]), *leading_to(to_host(hosts[0]))]
     return limit(view(made, rules, **asking), f"istio-se_gwtest_se_{hosts[0]}_80")
 
 
@@ -131,7 +131,8 @@ def test_a_namespace_counts_more_than_a_host() -> None:
     ],
 )
 def test_exports(namespace: str, exports: list[str] | None, is_meant: bool) -> None:
-    rule = limited("se.example.com", 7, namespace=namespace, **({"exportTo": exports} if exports else {}))
+    given: dict[str, Any] = {"exportTo": exports} if exports else {}
+    rule = limited("se.example.com", 7, namespace=namespace, **given)
     assert of_entry(rule, namespace=OTHER) == (7 if is_meant else None)
 
 
@@ -180,7 +181,7 @@ def test_the_settings_of_a_port_replace_the_whole_policy() -> None:
             outlierDetection=detection,
             connectionPool={"tcp": {"maxConnections": 7}},
         ),
-        leading_to(to_host(), to_host(number=81)),
+        *leading_to(to_host(), to_host(number=81)),
     ]
     served = view(made)
     other = "istio-se_gwtest_se_se.example.com_81"
@@ -191,7 +192,7 @@ def test_the_settings_of_a_port_replace_the_whole_policy() -> None:
 
 def test_the_port_is_the_service_s_not_the_target_s() -> None:
     own = [{"port": {"number": 8080}, **locality(failoverPriority=["x"])}]
-    made = [entry(ports=[port(targetPort=8080)], endpoints=[at("1.1.1.1")]), leading_to(to_host())]
+    made = [entry(ports=[port(targetPort=8080)], endpoints=[at("1.1.1.1")]), *leading_to(to_host())]
     assert "outlierDetection" not in view(made, rule_for("se.example.com", portLevelSettings=own)).cluster(ENTRY)
 
 
@@ -221,7 +222,7 @@ def test_the_port_is_the_service_s_not_the_target_s() -> None:
     ],
 )
 def test_outlier_detection(given: dict[str, Any], expected: dict[str, Any]) -> None:
-    made = [entry(endpoints=[at("1.1.1.1")]), leading_to(to_host())]
+    made = [entry(endpoints=[at("1.1.1.1")]), *leading_to(to_host())]
     found = view(made, rule_for("se.example.com", outlierDetection=given)).cluster(ENTRY)["outlierDetection"]
     assert found.items() >= expected.items()
     said = {"consecutive5xx", "interval", "baseEjectionTime", "consecutiveGatewayFailure", "maxEjectionPercent"}
@@ -230,15 +231,15 @@ def test_outlier_detection(given: dict[str, Any], expected: dict[str, Any]) -> N
 
 @pytest.mark.parametrize(("given", "expected"), [({}, 0), ({"minHealthPercent": 0}, 0), ({"minHealthPercent": 30}, 30)])
 def test_the_panic_threshold(given: dict[str, int], expected: int) -> None:
-    policy = {"outlierDetection": {"consecutive5xxErrors": 7, **given}}
-    made = [entry(endpoints=[at("1.1.1.1")]), leading_to(to_host())]
+    policy: dict[str, Any] = {"outlierDetection": {"consecutive5xxErrors": 7, **given}}
+    made = [entry(endpoints=[at("1.1.1.1")]), *leading_to(to_host())]
     cluster = view(made, rule_for("se.example.com", **policy)).cluster(ENTRY)
     assert cluster["commonLbConfig"]["healthyPanicThreshold"].get("value", 0) == expected
 
 
 def test_keepalive() -> None:
     pool = {"tcp": {"tcpKeepalive": {"time": "60s", "interval": "5s", "probes": 3}}}
-    made = [entry(endpoints=[at("1.1.1.1")]), leading_to(to_host())]
+    made = [entry(endpoints=[at("1.1.1.1")]), *leading_to(to_host())]
     cluster = view(made, rule_for("se.example.com", connectionPool=pool)).cluster(ENTRY)
     found = cluster["upstreamConnectionOptions"]["tcpKeepalive"]
     assert found == {"keepaliveProbes": 3, "keepaliveTime": 60, "keepaliveInterval": 5}

@@ -69,7 +69,7 @@ def test_routes_of_others_change_nothing() -> None:
     others = [
         attached("r1", [service_ref("a")], to("b")),
         attached("r2", [service_ref("reviews", namespace="elsewhere")], to("b")),
-        attached("r3", ["web"], to("b")),
+        attached("r3", [{"name": "web"}], to("b")),
         attached("r4", [service_ref("nobody")], to("b")),
     ]
     assert where(served(captured(), others), "/") == ["own"]
@@ -147,7 +147,8 @@ def test_attached_twice_it_is_once() -> None:
 )
 def test_the_port_of_a_parent_counts(number: int | None, expected: list[str]) -> None:
     ports = [{"name": "http", "port": 80}, {"name": "http-b", "port": 81}]
-    ref = service_ref(**({"port": number} if number else {}))
+    port_: dict[str, Any] = {"port": number} if number else {}
+    ref = service_ref(**port_)
     found = served(captured(*ports), attached("r", [ref], to("a")))
     second = lands(found, "fc_http_81_reviews_gwtest").removeprefix("kube_gwtest_").removesuffix("_80")
     assert [*where(found, "/"), second] == expected
@@ -259,7 +260,7 @@ def test_the_gateway_admits_routes_of_its_own_namespace() -> None:
     parent = GATEWAY | {"namespace": NS}
     ref = {"name": "a", "namespace": "elsewhere", "port": 80}
     made = route("r", ref, parents=[parent], namespace="elsewhere")
-    there = [service("a", namespace="elsewhere"), captured()]
+    there = [service("a", namespace="elsewhere"), *captured()]
     assert where(served(there, made), "/") == ["own"]
     found = at_waypoint(waypoint(proxying(routes="All")), there, made)
     assert lands(found, CHAIN) == "kube_elsewhere_a_80"

@@ -24,7 +24,7 @@ def proxying(name: str = "proxy", port: int = 15088, **fields: Any) -> Manifest:
 def hbone(*secrets: str, name: str = "hbone", port: int = 15008, **fields: Any) -> Manifest:
     """A listener of protocol HBONE."""
     refs = [{"name": secret} for secret in secrets]
-    tls = {"tls": {"certificateRefs": refs}} if refs else {}
+    tls: Manifest = {"tls": {"certificateRefs": refs}} if refs else {}
     return listener(name, port, protocol="HBONE", **tls, **fields)
 
 
