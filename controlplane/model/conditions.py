@@ -6,9 +6,16 @@ API v1.6 (``GatewayConditionAccepted``, ``ListenerReasonHostnameConflict`` ...),
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
+from typing import Final
 
 import msgspec
+
+_ROOM: Final = 32_000
+"""Characters for all findings of a condition: the API's 32,768, less what stands before and after them."""
+_LONGEST: Final = 4_000
+"""Characters of one."""
 
 
 class ConditionType(StrEnum):
@@ -99,8 +106,29 @@ class Condition(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
         return document
 
 
+def numbered(findings: Iterable[str]) -> str:
+    """Several findings in one message: each once, in their order, and where there are several with its number.
+
+    A finding has semicolons of its own, before its remedy, so they alone would not tell where one ends. What there is no room
+    for is counted.
+    """
+    found = list(dict.fromkeys(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..." for text in findings))
+    if len(found) < 2:
+        return "".join(found)
+    told: list[str] = []
+    room = _ROOM
+    for number, finding in enumerate(found, 1):
+        text = f"({number}) {finding}"
+        room -= len(text) + len("; ")
+        if room < 0:
+            told.append(f"and {len(found) - number + 1} more")
+            break
+        told.append(text)
+    return "; ".join(told)
+
+
 def combine(type: ConditionType, good: Reason, problems: tuple[Condition, ...]) -> Condition:  # noqa: A002
     """One condition of several findings: the first problem's reason, all messages; without problems, True and ``good``."""
     if not problems:
         return Condition(type, True, good)
-    return Condition(type, False, problems[0].reason, "; ".join(dict.fromkeys(p.message for p in problems)))
+    return Condition(type, False, problems[0].reason, numbered(problem.message for problem in problems))

@@ -138,14 +138,6 @@ _CORE_FILTERS = frozenset(
 
 SUPPORTED_VALUES: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
     "AuthorizationPolicy": {"spec.action": frozenset({"ALLOW", "AUDIT", "DENY"})},
-    "DestinationRule": {
-        f"{policy}.{path}": values
-        for policy in _TRAFFIC_POLICIES
-        for path, values in {
-            "loadBalancer.simple": frozenset({"LEAST_CONN", "LEAST_REQUEST", "RANDOM", "ROUND_ROBIN", "UNSPECIFIED"}),
-            "tls.mode": frozenset({"DISABLE", "MUTUAL", "SIMPLE"}),
-        }.items()
-    },
     "EndpointSlice": {"addressType": frozenset({"IPv4", "IPv6"})},
     "Gateway": {
         "spec.addresses[].type": frozenset({"IPAddress"}),
@@ -158,7 +150,7 @@ SUPPORTED_VALUES: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
     },
     "Service": {"spec.type": frozenset({"ClusterIP", "LoadBalancer", "NodePort"})},
 }
-"""By kind and path: the values that we act on, where the API has others too."""
+"""By kind and path: the values that we act on, where the API has others too and there is no more to say of those."""
 
 Plan: TypeAlias = "dict[str, Plan | frozenset[str] | str | None]"
 """By field: what is beneath it (of each item, for a list); the values that we act on; what does not happen; or None: fine."""

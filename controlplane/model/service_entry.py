@@ -7,7 +7,7 @@ Field names, defaults and meanings are those of networking.istio.io; what Istio 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal, TypeAlias
+from typing import Annotated, ClassVar, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -17,6 +17,11 @@ from controlplane.model.scalars import PortNumber, UInt32
 
 Resolution: TypeAlias = Literal["NONE", "STATIC", "DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"]
 Location: TypeAlias = Literal["MESH_EXTERNAL", "MESH_INTERNAL"]
+
+SERVED_RESOLUTION: Final = "use DNS, DNS_ROUND_ROBIN or STATIC"
+"""The remedy for a resolution that is not served, wherever it is told."""
+SERVED_PORT: Final = "remove the port, or use one that takes TCP"
+"""The remedy for a port of UDP."""
 
 
 class ServicePort(Row, frozen=True, kw_only=True, gc=False):

@@ -14,10 +14,10 @@ from typing import Any, Final
 import msgspec
 
 from controlplane.krt import Collection, Fetch, Graph, Index
-from controlplane.model.conditions import Condition, ConditionType, Reason
+from controlplane.model.conditions import Condition, ConditionType, Reason, numbered
 from controlplane.model.events import Settings
 from controlplane.model.gateway import GatewayClass
-from controlplane.model.ir import ObjectStatus, OwnedGateway, WaypointChain
+from controlplane.model.ir import ObjectReport, ObjectStatus, OwnedGateway, WaypointChain
 from controlplane.model.istio import AuthorizationPolicy, PolicyTargetReference
 from controlplane.reducers.authorization_rules import is_dry_run, rule_problems
 from controlplane.reducers.base import Base, current_settings
@@ -177,8 +177,8 @@ def declare_authorization_statuses(
         key = f"AuthorizationPolicy {policy.key}"
         judged = list(judge_references(policy, fetch, settings))
         applications = [a for a in ("http", _TCP) if fetch.exists(uses, (policy.key, a))]
-        own = report_conditions(fetch(base.reports, key, view=visible_report))
-        conditions = [*_whole(policy, [condition for _, condition in judged], applications, own)]
+        report = fetch(base.reports, key, view=visible_report)
+        conditions = [*_whole(policy, [condition for _, condition in judged], applications, report)]
         if not conditions:
             return None
         generation = policy.metadata.generation
@@ -232,7 +232,7 @@ def _reference_document(reference: PolicyTargetReference, namespace: str) -> dic
 
 
 def _whole(
-    policy: AuthorizationPolicy, judged: list[Condition], applications: list[str], own: list[Condition]
+    policy: AuthorizationPolicy, judged: list[Condition], applications: list[str], report: ObjectReport | None
 ) -> Iterator[Condition]:
     """The conditions of a policy as a whole.
 
@@ -240,7 +240,7 @@ def _whole(
         policy: It.
         judged: Those of its targetRefs, without those that are another's.
         applications: What the ports speak for which it is enforced.
-        own: What is known from its decoding.
+        report: What is known from its decoding.
     """
     problems = [condition for condition in judged if not condition.status]
     if not policy.spec.target_refs:
@@ -248,7 +248,7 @@ def _whole(
     is_accepted = len(problems) < len(judged)
     if problems or is_accepted:
         reason = Reason.ACCEPTED if is_accepted else problems[0].reason
-        message = "; ".join(dict.fromkeys(problem.message for problem in problems))
+        message = numbered(problem.message for problem in problems)
         yield Condition(ConditionType.ACCEPTED, is_accepted, reason, message)
     if is_accepted:
         message = "istio.io/dry-run: the policy is evaluated and not enforced" if is_dry_run(policy) else ""
@@ -256,9 +256,4 @@ def _whole(
             yield Condition(ConditionType.PROGRAMMED, True, Reason.PROGRAMMED, message)
         else:
             yield Condition(ConditionType.PROGRAMMED, False, Reason.NO_MATCHING_PARENT, _NOT_USED)
-    yield from (condition for condition in own if condition.type != ConditionType.FULLY_SUPPORTED)
-    texts = [condition.message for condition in own if condition.type == ConditionType.FULLY_SUPPORTED]
-    if is_accepted:
-        texts += map(str, rule_problems(policy, on_tcp=_TCP in applications))
-    if texts:
-        yield Condition(ConditionType.FULLY_SUPPORTED, False, Reason.UNSUPPORTED_FIELD, "; ".join(texts))
+    yield from report_conditions(report, rule_problems(policy, on_tcp=_TCP in applications) if is_accepted else ())

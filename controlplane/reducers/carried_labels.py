@@ -23,7 +23,7 @@ from controlplane.reducers.clients import Clients
 from controlplane.reducers.destination_rules import DestinationRules
 from controlplane.reducers.endpoints import endpoint_labels
 from controlplane.reducers.priorities import PriorityLabel
-from controlplane.reducers.rule_localities import policies_of, setting_of
+from controlplane.reducers.rule_localities import is_label, policies_of, setting_of
 
 _ANY: Final = ""
 """In the place of an entry of failoverPriority: there is an endpoint at all."""
@@ -109,7 +109,10 @@ def declare_carried_labels(
 
 
 def label_problems(rule: DestinationRule, fetch: Fetch, carried: CarriedLabels) -> Iterator[FieldProblem]:
-    """Entries of failoverPriority that nobody carries; of a host without endpoints, and without proxies, nobody can know."""
+    """Entries of failoverPriority that nobody carries; of a host without endpoints, and without proxies, nobody can know.
+
+    Malformed ones are not told here: what they were meant to be, somebody may carry.
+    """
     for path, port, policy in policies_of(rule):
         setting = setting_of(policy)
         if setting is None or setting.distribute or not setting.failover_priority:
@@ -117,7 +120,9 @@ def label_problems(rule: DestinationRule, fetch: Fetch, carried: CarriedLabels) 
         has_endpoints = fetch.exists(carried.by_endpoints, (rule.key, port, _ANY))
         for position, entry in enumerate(setting.failover_priority):
             key, value = PriorityLabel.parse(entry)
-            nobody = []
+            nobody: list[str] = []
+            if not is_label(entry):
+                continue
             if has_endpoints and not fetch.exists(carried.by_endpoints, (rule.key, port, entry)):
                 nobody.append("endpoint of its host")
             if value is None and fetch.exists(carried.proxies, _PROXIES) and not fetch.exists(carried.by_proxies, key):

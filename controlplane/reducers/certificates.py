@@ -89,7 +89,7 @@ def missing(fetch: Fetch, base: Base, key: str) -> tuple[Condition, ...]:
     """What is wrong with a Secret that may be used; one that is wrong now may still have a last good form."""
     errors = fetch(base.reports, f"Secret {key}", view=lambda report: report.errors)
     if errors:
-        return (_problem(Reason.INVALID_CERTIFICATE_REF, f"Secret {key}: {'; '.join(map(str, errors))}"),)
+        return tuple(_problem(Reason.INVALID_CERTIFICATE_REF, f"Secret {key}: {error}") for error in errors)
     has_pair = fetch(base.secrets, key, view=lambda secret: bool(secret.pair_digest))
     if has_pair:
         return ()

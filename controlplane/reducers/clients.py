@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 from urllib.parse import quote, unquote
 
 import msgspec
@@ -36,6 +37,8 @@ from controlplane.reducers.destination_rules import distribution_labels, rule_la
 from controlplane.reducers.gateways import Gateways
 
 Labels = tuple[tuple[str, str], ...]
+
+_PLACES: Final = frozenset({REGION, ZONE, SUBZONE})
 
 
 class ClientIdentity(msgspec.Struct, frozen=True):
@@ -109,6 +112,8 @@ def _of_node(node: Node) -> Locality:
 def identify(proxy: Proxy, fetch: Fetch, base: Base) -> ClientIdentity:
     """A proxy's namespace and labels: its Pod's and its Node's where they are known, else its own word.
 
+    Where a Pod's Node is not known, the Pod's own labels tell where it is, and if they do not, what the proxy says.
+
     A node id is ``{pod}.{namespace}``. One that is no Pod's and has more dots is taken for a machine's name, which tells no
     namespace: the gateway's stands in.
     """
@@ -116,15 +121,14 @@ def identify(proxy: Proxy, fetch: Fetch, base: Base) -> ClientIdentity:
     pod = fetch(base.pods, f"{namespace}/{name}", view=_of_pod) if dot else None
     if pod is None and (not dot or "." in name or not name):
         namespace = proxy.gateway.partition("/")[0]
-    labels = dict(proxy.labels)
-    locality = Locality.parse(proxy.locality)
+    labels, place = dict(proxy.labels), Locality.parse(proxy.locality)
     if pod is not None:
         labels, node_name = dict(pod[0]), pod[1]
         if node_name:
             labels[NODE] = node_name
-            node = fetch(base.nodes, node_name, view=_of_node)
-            locality = node if node is not None and node != Locality() else locality
-    parts = {REGION: locality.region, ZONE: locality.zone, SUBZONE: locality.subzone}
+        known = (fetch(base.nodes, node_name, view=_of_node) if node_name else None) or Locality()
+        place = known if known != Locality() else Locality() if labels.keys() & _PLACES else place
+    parts = {REGION: place.region, ZONE: place.zone, SUBZONE: place.subzone}
     labels |= {key: value for key, value in parts.items() if value}
     return ClientIdentity(proxy.key, proxy.gateway, namespace, tuple(sorted(labels.items())))
 

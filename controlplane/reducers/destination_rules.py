@@ -103,14 +103,25 @@ def lookups(host: str) -> Iterator[str]:
         yield ALL
 
 
+def seen_from(rule: DestinationRule) -> tuple[str, ...]:
+    """The namespaces whose clients a rule is for, sorted; ``*`` alone for all.
+
+    One with a workloadSelector is for clients of its own, whatever its exportTo says.
+    """
+    namespace = rule.metadata.namespace
+    if rule.spec.workload_selector is not None:
+        return (namespace,)
+    return exporting_to(rule.spec.export_to, namespace) or (ALL,)
+
+
 def to_rule_host(rule: DestinationRule, cluster_domain: str) -> RuleHost:
-    """When a rule counts. One with a workloadSelector is for clients of its own namespace, whatever its exportTo says."""
+    """When a rule counts."""
     spec, namespace = rule.spec, rule.metadata.namespace
     host = resolve_host(spec.host, namespace, cluster_domain)
     selector = spec.workload_selector
     candidate = RuleCandidate(
         rule=rule.key,
-        exported_to=(namespace,) if selector is not None else exporting_to(spec.export_to, namespace) or (ALL,),
+        exported_to=seen_from(rule),
         selector=tuple(sorted(selector.match_labels.items())) if selector is not None else (),
         specificity=min(len(host), _EXACT - 1) if host.startswith("*") else _EXACT,
         created=rule.metadata.creation_timestamp or "",

@@ -7,6 +7,7 @@ who makes its clusters to see.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv6Address
 
 from controlplane.krt import Collection, Fetch, Graph
 from controlplane.model.addresses import parse_address
@@ -24,9 +25,9 @@ def sort_virtual_addresses(addresses: Iterable[str], family: str) -> tuple[str, 
         family: ``Settings.dns_lookup_family``; an unknown one is taken for ``V4_PREFERRED``.
 
     Returns:
-        IP addresses only, in the given order within a family: a block is no address to connect to.
+        IP addresses only, in the given order within a family: a block of more than one is no address to connect to.
     """
-    literals = [literal for literal in map(parse_address, addresses) if literal is not None]
+    literals = [literal for literal in map(_address, addresses) if literal is not None]
     if family in ("V4_ONLY", "V6_ONLY"):
         literals = [literal for literal in literals if f"V{literal.version}_ONLY" == family]
     elif family == "AUTO":
@@ -34,6 +35,12 @@ def sort_virtual_addresses(addresses: Iterable[str], family: str) -> tuple[str, 
     elif family != "ALL":
         literals.sort(key=lambda literal: literal.version)
     return tuple(dict.fromkeys(map(str, literals)))
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    address, slash, length = text.partition("/")
+    literal = parse_address(address)
+    return literal if literal is None or not slash or length == str(literal.max_prefixlen) else None
 
 
 def _through_ingress(capture: Capture) -> bool:

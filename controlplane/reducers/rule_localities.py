@@ -79,6 +79,11 @@ def _of_locality(path: str, text: str, *, is_pattern: bool) -> Iterator[FieldPro
         yield FieldProblem(path, problem, remedy)
 
 
+def is_label(entry: str) -> bool:
+    """Whether an entry of failoverPriority is a label, or a label and its value."""
+    return entry.count("=") <= 1 and bool(PriorityLabel.parse(entry).key)
+
+
 def malformed_parts(rule: DestinationRule) -> Iterator[FieldProblem]:
     """Localities and labels in a rule that cannot mean what they were meant to."""
     for path, _, policy in policies_of(rule):
@@ -97,7 +102,7 @@ def malformed_parts(rule: DestinationRule) -> Iterator[FieldProblem]:
                 if not region:
                     yield FieldProblem(f"{here}.{name}", "empty", "use a region's name")
         for position, entry in enumerate(setting.failover_priority):
-            if entry.count("=") > 1 or not PriorityLabel.parse(entry).key:
+            if not is_label(entry):
                 problem = f"{quoted(entry)} is neither a label nor label=value"
                 yield FieldProblem(f"{path}.failoverPriority[{position}]", problem, "write one of them")
 

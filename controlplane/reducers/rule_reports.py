@@ -1,4 +1,4 @@
-"""What there is to say of a DestinationRule: that it does nothing, that another overrules it, that its parts do not fit.
+"""What there is to say of a DestinationRule: that it does nothing or is overruled, names no Secret, or has parts that do not fit.
 
 Istio says nothing of these; a rule that is never applied looks like one that is. Nothing here changes what is served.
 """
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from controlplane.krt import Collection, Count, Fetch, Graph
-from controlplane.model.conditions import Condition, ConditionType, Reason
+from controlplane.model.conditions import Condition, ConditionType, Reason, numbered
 from controlplane.model.ir import ObjectStatus
 from controlplane.model.istio import DestinationRule
 from controlplane.model.problems import quoted
@@ -19,6 +19,7 @@ from controlplane.reducers.base import Base, current_settings
 from controlplane.reducers.carried_labels import declare_carried_labels, label_problems
 from controlplane.reducers.clients import Clients
 from controlplane.reducers.destination_rules import DestinationRules, resolve_host
+from controlplane.reducers.rule_credentials import credential_problems, declare_client_namespaces
 from controlplane.reducers.rule_localities import (
     declare_malformed_localities,
     malformed_parts,
@@ -39,14 +40,17 @@ def declare_rule_statuses(
     standings = declare_standings(graph, base, backends, destination_rules)
     localities = declare_malformed_localities(graph, base, backends, destination_rules)
     carried = declare_carried_labels(graph, base, backends, destination_rules, clients)
+    namespaces = declare_client_namespaces(graph, clients)
 
     def make(rule: DestinationRule, fetch: Fetch) -> ObjectStatus | None:
         key = f"DestinationRule {rule.key}"
         host = resolve_host(rule.spec.host, rule.metadata.namespace, current_settings(fetch, base).cluster_domain)
         malformed = [*map(str, malformed_parts(rule)), *_texts(fetch.by(localities, rule.key, view=_text_of))]
         unknown = [*map(str, label_problems(rule, fetch, carried))]
+        stands = fetch.exists(standings.stands, rule.key)
         conditions = [
             *_in_effect(rule, host, fetch, standings),
+            *_resolved(credential_problems(rule, fetch, base, namespaces) if stands else ()),
             *_consistent(malformed, unknown, [*map(str, without_ejection(rule))]),
             *report_conditions(fetch(base.reports, key, view=visible_report)),
         ]
@@ -54,7 +58,7 @@ def declare_rule_statuses(
 
     reads = (
         base.settings, base.reports, standings.by_rule, standings.matches, standings.stands, standings.conflicts,
-        localities, carried.by_endpoints, carried.by_proxies, carried.proxies,
+        localities, carried.by_endpoints, carried.by_proxies, carried.proxies, base.secrets, namespaces,
     )  # fmt: skip
     return graph.map("destination_rule_statuses", ObjectStatus, base.destination_rules, make, reads=reads)
 
@@ -138,9 +142,15 @@ def _places(namespaces: Iterable[str]) -> str:
     )
 
 
+def _resolved(problems: Iterable[FieldProblem]) -> Iterator[Condition]:
+    """Whether the Secrets that a rule names can be used; nothing if there is nothing to say."""
+    if message := numbered(map(str, problems)):
+        yield Condition(ConditionType.RESOLVED_REFS, False, Reason.INVALID_CERTIFICATE_REF, message)
+
+
 def _consistent(malformed: list[str], unknown: list[str], remarks: list[str]) -> Iterator[Condition]:
     """Whether a rule's parts fit together, and fit the endpoints and proxies; nothing if there is nothing to say."""
-    message = "; ".join((*malformed, *unknown, *remarks))
+    message = numbered((*malformed, *unknown, *remarks))
     if malformed or unknown:
         reason = Reason.MALFORMED_LOCALITY if malformed else Reason.LABEL_NOT_FOUND
         yield Condition(ConditionType.CONSISTENT, False, reason, message)

@@ -20,6 +20,7 @@ from controlplane.model.addresses import is_ipv4, parse_address
 from controlplane.model.hosts import is_dns_name
 from controlplane.model.ir import Backend, Endpoint, Locality
 from controlplane.model.istio import ServiceEntry, ServiceEntrySpec, ServicePort, WorkloadEntrySpec
+from controlplane.model.service_entry import SERVED_PORT, SERVED_RESOLUTION
 from controlplane.reducers.services import TRAFFIC_DISTRIBUTION, application_of, exporting_to
 from controlplane.reducers.workloads import Workload, describe, selector_of
 
@@ -134,13 +135,13 @@ def collect_listed(backend: Backend, source: EndpointSource) -> tuple[Endpoint, 
 def why_unserved(spec: ServiceEntrySpec, host: str, port: ServicePort) -> str:
     """Why a host and port have no cluster, with the remedy; empty if they have one."""
     if spec.resolution == "NONE":
-        return (
-            "resolution NONE sends connections to wherever they were going, which a gateway cannot; use STATIC or DNS"
-        )
+        problem = "resolution NONE sends connections to wherever they were going, which a gateway cannot"
+        return f"{problem}; {SERVED_RESOLUTION}"
     if spec.resolution == "DYNAMIC_DNS":
-        return "resolution DYNAMIC_DNS, names that are looked up as they are asked for, is not supported; use DNS"
+        problem = "resolution DYNAMIC_DNS, names that are looked up as they are asked for, is not supported"
+        return f"{problem}; {SERVED_RESOLUTION}"
     if port.protocol.upper() == "UDP":
-        return f"port {port.number} is of protocol UDP, which is not supported; use a port that takes TCP"
+        return f"port {port.number} is of protocol UDP, which is not supported; {SERVED_PORT}"
     if spec.resolution != "STATIC" and not spec.endpoints and "*" in host:
         return f"{host!r} is no name that DNS can be asked for; list endpoints, or name hosts without '*'"
     return ""

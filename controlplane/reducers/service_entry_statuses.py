@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from controlplane.krt import Collection, Fetch, Graph
-from controlplane.model.conditions import Condition, ConditionType, Reason
+from controlplane.model.conditions import Condition, ConditionType, Reason, numbered
 from controlplane.model.ir import ObjectStatus
 from controlplane.model.istio import ServiceEntry, ServiceEntrySpec
 from controlplane.reducers.backends import Backends
@@ -27,7 +27,7 @@ def _join(remarks: Iterable[str]) -> str:
     """Each remark once; of many the first."""
     found = list(dict.fromkeys(remarks))
     more = len(found) - _MOST_REMARKS
-    return "; ".join([*found[:_MOST_REMARKS], *([f"and {more} more of the kind"] if more > 0 else [])])
+    return numbered([*found[:_MOST_REMARKS], *([f"and {more} more of the kind"] if more > 0 else [])])
 
 
 def unserved_parts(spec: ServiceEntrySpec) -> tuple[list[str], bool]:

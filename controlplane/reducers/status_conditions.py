@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from controlplane.model.conditions import Condition, ConditionType, Reason, combine
+from controlplane.model.conditions import Condition, ConditionType, Reason, combine, numbered
 from controlplane.model.ir import Listener, ObjectReport, ObjectStatus, OwnedGateway, RouteParent
 from controlplane.model.references import FieldProblem
 from controlplane.reducers.hostnames import covers
@@ -22,20 +22,20 @@ def conditions_status(key: str, conditions: Iterable[Condition], generation: int
     return ObjectStatus(key, msgspec.json.encode(document, order="deterministic"))
 
 
-def _join(problems: Iterable[FieldProblem]) -> str:
-    return "; ".join(map(str, problems))
+def report_conditions(report: ObjectReport | None, further: Iterable[FieldProblem] = ()) -> list[Condition]:
+    """Our own conditions of an object; none where there is nothing to say.
 
-
-def report_conditions(report: ObjectReport | None) -> list[Condition]:
-    """Our own conditions of an object; none where there is nothing to say."""
-    if report is None:
-        return []
+    Args:
+        report: What its decoding told.
+        further: What is not acted on either, as only others of its kind or who uses it could tell.
+    """
     conditions = []
-    if report.errors:
-        kept = "; the last good form is served" if report.present else ""
-        conditions.append(Condition(ConditionType.INPUT_VALID, False, Reason.INVALID, f"{_join(report.errors)}{kept}"))
-    if report.unsupported or report.warnings:
-        text = _join((*report.unsupported, *report.warnings))
+    if report is not None and report.errors:
+        kept = ". The last good form is served" if report.present else ""
+        text = f"{numbered(map(str, report.errors))}{kept}"
+        conditions.append(Condition(ConditionType.INPUT_VALID, False, Reason.INVALID, text))
+    decoded = (*report.unsupported, *report.warnings) if report is not None else ()
+    if text := numbered(map(str, (*decoded, *further))):
         conditions.append(Condition(ConditionType.FULLY_SUPPORTED, False, Reason.UNSUPPORTED_FIELD, text))
     return conditions
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from controlplane.krt import Collection, Fetch, Graph
-from controlplane.model.conditions import Condition
+from controlplane.model.conditions import Condition, numbered
 from controlplane.model.ir import ObjectStatus
 from controlplane.model.kubernetes import Service
 from controlplane.reducers.base import Base
 from controlplane.reducers.capture import Capture, Captures
+from controlplane.reducers.ingress import sort_virtual_addresses
 from controlplane.reducers.status_conditions import conditions_status, report_conditions, visible_report
 from controlplane.reducers.waypoint_ports import WaypointPort, WaypointPorts
 
@@ -26,16 +27,18 @@ def bound_condition(fetch: Fetch, captures: Captures, ports: WaypointPorts, owne
     capture = fetch(captures.rows, owner)
     if capture is None or not capture.bound.status:
         return capture.bound if capture is not None else None
-    found = fetch.by(ports.by_owner, owner, view=_problem)
-    problems = dict.fromkeys(problem for problem in found if problem)
+    found = fetch.by(ports.by_owner, owner, view=_taken)
+    problems = dict.fromkeys(problem for problem, _ in found if problem)
     if not found:
         problems = {"it has no TCP port that a waypoint could take": None}
-    message = ". ".join((capture.bound.message, "; ".join(problems))) if problems else capture.bound.message
+    elif capture.through_ingress and not any(sort_virtual_addresses(addresses, "ALL") for _, addresses in found):
+        problems["it has no address of its own that a gateway could connect to, so gateways answer 503; give it one"] = None
+    message = ". ".join((capture.bound.message, numbered(problems))) if problems else capture.bound.message
     return msgspec.structs.replace(capture.bound, message=message)
 
 
-def _problem(row: WaypointPort) -> str:
-    return row.problem
+def _taken(row: WaypointPort) -> tuple[str, tuple[str, ...]]:
+    return row.problem, row.addresses
 
 
 def _generation(service: Service) -> int | None:

@@ -35,11 +35,17 @@ BY_DISTRIBUTION: Final = "~distribution"
 """In the place of a rule: the service's own traffic distribution."""
 BY_ADDRESS: Final = "~address"
 """In the place of a rule: the service's own addresses instead of its endpoints."""
+BY_ADDRESS_APART: Final = "~address-apart"
+"""The same, in a load assignment that has a name of its own.
+
+Where a rule speaks, a cluster is another one by address (there is no TLS to a waypoint). Under one name the new endpoints would
+reach the old cluster before Envoy has the new one, and be spoken to in the wrong way.
+"""
 
 ClusterForm = tuple[str, str, str, str, str]
-"""Cluster, DestinationRule, namespace whose Secrets it names, way (``BY_ADDRESS`` or empty), perspective if it holds its endpoints."""
+"""Cluster, DestinationRule, namespace whose Secrets it names, way (one of ``BY_ADDRESS`` or empty), perspective if it holds its endpoints."""
 AssignmentForm = tuple[str, str, str]
-"""Cluster, what orders its endpoints (a DestinationRule, ``BY_DISTRIBUTION``, ``BY_ADDRESS`` or empty), perspective."""
+"""Cluster, what orders its endpoints (a DestinationRule, ``BY_DISTRIBUTION``, one of ``BY_ADDRESS`` or empty), perspective."""
 
 
 class UsedBackend(msgspec.Struct, frozen=True):
@@ -75,6 +81,11 @@ class Choice(msgspec.Struct, frozen=True):
         """Of the cluster."""
         return self.key[2]
 
+    @property
+    def assignment_name(self) -> str:
+        """Of the load assignment."""
+        return assignment_name(self.name, self.cluster[3])
+
 
 @dataclass(frozen=True)
 class Choices:
@@ -82,6 +93,8 @@ class Choices:
 
     of_gateways: Collection[Choice]
     of_clients: Collection[Choice]
+    ruled: Collection[UsedBackend]
+    """Clusters of gateways that clients choose for themselves."""
 
 
 class _Ruled(msgspec.Struct, frozen=True):
@@ -92,8 +105,13 @@ class _Ruled(msgspec.Struct, frozen=True):
 
 
 def needs_credentials(policy: TrafficPolicy | None) -> bool:
-    """Whether a policy names a Secret, which each client has in its own namespace."""
+    """Whether a policy names a Secret, which each gateway has in its own namespace."""
     return policy is not None and policy.tls is not None and bool(policy.tls.credential_name)
+
+
+def assignment_name(cluster: str, way: str) -> str:
+    """What the load assignment of a form is called."""
+    return f"{cluster}{BY_ADDRESS}" if way == BY_ADDRESS_APART else cluster
 
 
 def policy_of(fetch: Fetch, state: State, rule: str, port: int) -> TrafficPolicy | None:
@@ -155,10 +173,11 @@ def declare_choices(graph: Graph, state: State, used: Collection[Count]) -> Choi
         root = current_settings(fetch, state.base).root_namespace
         rule = choose_rule(candidates, namespace, client, root) if candidates is not None else ""
         policy = policy_of(fetch, state, rule, port)
-        secrets = client.namespace if needs_credentials(policy) else ""
+        # The Gateway's own, never one that a proxy names: what a proxy says of itself is not proven.
+        secrets = gateway.partition("/")[0] if needs_credentials(policy) else ""
         if is_by_address(fetch, gateway, cluster):
             rule = rule if through_address(policy) is not None else ""
-            return Choice(row.key, (cluster, rule, "", BY_ADDRESS, ""), (cluster, BY_ADDRESS, ""))
+            return Choice(row.key, (cluster, rule, "", BY_ADDRESS_APART, ""), (cluster, BY_ADDRESS_APART, ""))
         localities = locality_policy(policy, distribution)
         seen = perspective(localities, client) if localities is not None else ""
         if discovery != "endpoints":
@@ -189,7 +208,7 @@ def declare_choices(graph: Graph, state: State, used: Collection[Count]) -> Choi
         choose_for_class,
         reads=(*reads, rules, state.clients.classes, state.base.destination_rules),
     )
-    return Choices(of_gateways, of_clients)
+    return Choices(of_gateways, of_clients, used_ruled)
 
 
 def _captures(owned: OwnedGateway) -> bool:

@@ -50,6 +50,7 @@ def translate_cluster(
     namespace: str = "",
     groups: tuple[LocalityGroup, ...] = (),
     has_localities: bool = False,
+    assignment: str = "",
 ) -> bytes:
     """The cluster of a backend, encoded.
 
@@ -57,10 +58,11 @@ def translate_cluster(
         backend: What is spoken to.
         policy: How, for its port alone; None for the defaults.
         settings: The control plane's.
-        namespace: Of the client, where the Secrets are that the policy names.
+        namespace: Where the Secrets are that the policy names.
         groups: Endpoints, for a backend whose names Envoy resolves; others have a load assignment.
         has_localities: Whether endpoints were ordered by locality. Localities then have their shares of the traffic by their
             weights: one without a weight gets none.
+        assignment: Name of its load assignment; empty for the cluster's own.
     """
     pool = policy.connection_pool if policy is not None else None
     outliers = policy.outlier_detection if policy is not None else None
@@ -82,7 +84,8 @@ def translate_cluster(
     )
     if backend.discovery == "endpoints":
         cluster.type = ClusterDiscoveryType.EDS
-        cluster.eds_cluster_config = ClusterEdsClusterConfig(eds_config=ads(FETCH_TIMEOUT))
+        service_name = "" if assignment == backend.cluster else assignment
+        cluster.eds_cluster_config = ClusterEdsClusterConfig(eds_config=ads(FETCH_TIMEOUT), service_name=service_name)
     else:
         _resolve_names(cluster, backend, settings, groups)
     set_load_balancer(cluster, policy.load_balancer if policy is not None else None)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
 from controlplane.krt import Collection, Count, Fetch, Graph
-from controlplane.model.ir import BackendEndpoints, Endpoint, LocalityGroup
+from controlplane.model.ir import Backend, BackendEndpoints, Endpoint, LocalityGroup
 from controlplane.reducers import State
 from controlplane.reducers.base import current_settings
 from controlplane.reducers.destination_rules import client_labels_of, locality_policy
@@ -17,9 +16,12 @@ from controlplane.reducers.endpoints import endpoint_labels
 from controlplane.reducers.priorities import prioritize
 from controlplane.translate.choices import (
     BY_ADDRESS,
+    BY_ADDRESS_APART,
     BY_DISTRIBUTION,
     Choice,
     Choices,
+    UsedBackend,
+    assignment_name,
     declare_choices,
     policy_of,
     through_address,
@@ -30,11 +32,15 @@ from controlplane.translate.resource import ClientResource, Encoded, Resource, T
 from controlplane.translate.uses import Use
 
 
+class FormError(Exception):
+    """What somebody chose cannot be made."""
+
+
 @dataclass(frozen=True)
 class Clusters:
     """Clusters and load assignments as they are served."""
 
-    resources: tuple[Collection[Resource], Collection[Resource]]
+    resources: Collection[Resource]
     client_resources: Collection[ClientResource]
     secret_uses: Collection[Use]
 
@@ -43,52 +49,57 @@ def declare_clusters(graph: Graph, state: State, used: Collection[Count]) -> Clu
     """Declare what is served of the clusters that gateways use."""
     choices = declare_choices(graph, state, used)
     clusters, assignments = _declare_forms(graph, state, choices)
+    by_cluster = state.backends.by_cluster
 
-    def serve_cluster(row: Choice, fetch: Fetch) -> Resource | None:
-        found = fetch(clusters, row.cluster)
-        return Resource((row.gateway, str(TypeUrl.CLUSTER), row.name), found.version, found.body) if found else None
+    def made(fetch: Fetch, row: Choice) -> tuple[tuple[TypeUrl, str, Encoded], ...]:
+        """The forms that a choice names.
 
-    def serve_assignment(row: Choice, fetch: Fetch) -> Resource | None:
-        found = fetch(assignments, row.assignment) if row.assignment is not None else None
-        type_url = str(TypeUrl.LOAD_ASSIGNMENT)
-        return Resource((row.gateway, type_url, row.name), found.version, found.body) if found else None
+        Raises:
+            FormError: One of them cannot be made: whoever chose it keeps what they were served.
+        """
+        found = [(TypeUrl.CLUSTER, row.name, fetch(clusters, row.cluster))]
+        if row.assignment is not None:
+            found.append((TypeUrl.LOAD_ASSIGNMENT, row.assignment_name, fetch(assignments, row.assignment)))
+        if not any(fetch.by(by_cluster, row.name, view=_is_served)):
+            return ()
+        if missing := [type_url for type_url, _, form in found if form is None]:
+            raise FormError(f"{missing[0].rpartition('.')[2]} {row.name} cannot be made; see its own failure")
+        return tuple((type_url, name, form) for type_url, name, form in found if form is not None)
+
+    def serve(row: Choice, fetch: Fetch) -> Iterator[Resource]:
+        for type_url, name, form in made(fetch, row):
+            yield Resource((row.gateway, str(type_url), name), form.version, form.body)
 
     def serve_client(row: Choice, fetch: Fetch) -> Iterator[ClientResource]:
-        gateway, client, name = row.key
-        for type_url, found in (
-            (TypeUrl.CLUSTER, fetch(clusters, row.cluster)),
-            (TypeUrl.LOAD_ASSIGNMENT, fetch(assignments, row.assignment) if row.assignment is not None else None),
-        ):
-            if found is not None:
-                yield ClientResource((gateway, client, str(type_url), name), found.version, found.body)
+        gateway, client, _ = row.key
+        for type_url, name, form in made(fetch, row):
+            yield ClientResource((gateway, client, str(type_url), name), form.version, form.body)
 
-    def use_secrets(row: Choice, fetch: Fetch) -> Iterator[Use]:
-        name, rule, namespace, _, _ = row.cluster
-        if namespace:
-            for secret in secrets_of(policy_of(fetch, state, rule, _port(fetch, state, name)), namespace):
-                yield Use((row.gateway, secret, row.key[1], name))
+    def use_secrets(row: UsedBackend, fetch: Fetch) -> Iterator[Use]:
+        """Of every rule that a client may go by, so that what is served in common does not depend on who is connected."""
+        gateway, cluster = row.key
+        candidates = fetch(state.destination_rules.of_clusters, cluster)
+        port = next(iter(fetch.by(by_cluster, cluster, view=_port_of)), 0)
+        for candidate in candidates.candidates if candidates is not None else ():
+            policy = policy_of(fetch, state, candidate.rule, port)
+            for secret in secrets_of(policy, gateway.partition("/")[0]):
+                yield Use((gateway, secret, candidate.rule, cluster))
 
-    reads = (state.base.destination_rules, state.backends.by_cluster)
+    reads = (clusters, assignments, by_cluster)
+    rules = (state.base.destination_rules, state.destination_rules.of_clusters, by_cluster)
     return Clusters(
-        (
-            graph.map("cluster_resources", Resource, choices.of_gateways, serve_cluster, reads=(clusters,)),
-            graph.map(
-                "load_assignment_resources", Resource, choices.of_gateways, serve_assignment, reads=(assignments,)
-            ),
-        ),
-        graph.map("client_resources", ClientResource, choices.of_clients, serve_client, reads=(clusters, assignments)),
-        graph.map("cluster_secret_uses", Use, choices.of_clients, use_secrets, reads=reads),
+        graph.map("cluster_resources", Resource, choices.of_gateways, serve, reads=reads),
+        graph.map("client_resources", ClientResource, choices.of_clients, serve_client, reads=reads),
+        graph.map("cluster_secret_uses", Use, choices.ruled, use_secrets, reads=rules),
     )
 
 
-def _port_of(backend: Any) -> int:
-    port: int = backend.port
-    return port
+def _port_of(backend: Backend) -> int:
+    return backend.port
 
 
-def _port(fetch: Fetch, state: State, cluster: str) -> int:
-    found = fetch.by(state.backends.by_cluster, cluster, view=_port_of)
-    return found[0] if found else 0
+def _is_served(backend: Backend) -> bool:
+    return not backend.unserved
 
 
 def _declare_forms(graph: Graph, state: State, choices: Choices) -> tuple[Collection[Encoded], Collection[Encoded]]:
@@ -117,10 +128,10 @@ def _declare_forms(graph: Graph, state: State, choices: Choices) -> tuple[Collec
             return None
         backend, settings = found[0], current_settings(fetch, base)
         policy = policy_of(fetch, state, rule, backend.port)
-        if way == BY_ADDRESS:
-            body = translate_cluster(
-                msgspec.structs.replace(backend, discovery="endpoints"), through_address(policy), settings
-            )
+        if way:
+            by_address = msgspec.structs.replace(backend, discovery="endpoints")
+            name = assignment_name(cluster, way)
+            body = translate_cluster(by_address, through_address(policy), settings, assignment=name)
             return encoded(row.key, body)
         localities = locality_policy(policy, backend.traffic_distribution)
         groups: tuple[LocalityGroup, ...] = ()
@@ -133,11 +144,12 @@ def _declare_forms(graph: Graph, state: State, choices: Choices) -> tuple[Collec
 
     def make_assignment(row: Count, fetch: Fetch) -> Encoded | None:
         cluster, order, seen = row.key
-        if order == BY_ADDRESS:
+        if order in (BY_ADDRESS, BY_ADDRESS_APART):
             found = fetch(state.waypoints.ingress, cluster)
             if found is None:
                 return None
-            return encoded(row.key, translate_virtual_addresses(cluster, found.addresses, found.port))
+            name = assignment_name(cluster, order)
+            return encoded(row.key, translate_virtual_addresses(name, found.addresses, found.port))
         if not fetch.by(backends.by_cluster, cluster, view=_port_of):
             return None
         return encoded(row.key, translate_endpoints(cluster, groups_of(fetch, cluster, order, seen)))

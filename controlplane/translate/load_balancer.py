@@ -22,6 +22,7 @@ from controlplane._proto.envoy.config.route.v3 import (
     RouteActionHashPolicyHeader,
     RouteActionHashPolicyQueryParameter,
 )
+from controlplane.model.hash_keys import is_cookie_name, is_cookie_path, is_header_name
 from controlplane.model.istio import ConsistentHashLB, HTTPCookie, LoadBalancerSettings, TrafficPolicy
 from controlplane.translate.durations import translate_duration
 
@@ -35,7 +36,6 @@ _POLICY: Final = {
     "RANDOM": ClusterLbPolicy.RANDOM,
 }
 """The others, ``PASSTHROUGH`` among them, which we do not have, take turns."""
-_TOKEN: Final = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
 def set_load_balancer(cluster: Cluster, settings: LoadBalancerSettings | None) -> None:
@@ -74,7 +74,7 @@ def _hash_policy(hashing: ConsistentHashLB) -> RouteActionHashPolicy | None:
     """The key; the first in the API's order where several are set."""
     if name := hashing.http_header_name:
         header = RouteActionHashPolicyHeader(header_name=name)
-        return RouteActionHashPolicy(header=header) if _is_token(name.removeprefix(":")) else None
+        return RouteActionHashPolicy(header=header) if is_header_name(name) else None
     if (cookie := hashing.http_cookie) is not None:
         return RouteActionHashPolicy(cookie=_cookie(cookie)) if _can_be_set(cookie) else None
     if hashing.use_source_ip:
@@ -90,9 +90,4 @@ def _cookie(cookie: HTTPCookie) -> RouteActionHashPolicyCookie:
 
 
 def _can_be_set(cookie: HTTPCookie) -> bool:
-    """Whether the cookie stays one header of one cookie: Envoy writes name and path as they are."""
-    return _is_token(cookie.name) and all(" " <= char <= "~" and char != ";" for char in cookie.path)
-
-
-def _is_token(text: str) -> bool:
-    return bool(text) and _TOKEN.issuperset(text)
+    return is_cookie_name(cookie.name) and is_cookie_path(cookie.path)

@@ -22,7 +22,7 @@ from controlplane.xds.response import Response
 from controlplane.xds.tables import Entry, Table
 from controlplane.xds.types import CDS, EDS, LDS, PUSH_ORDER, RDS, ROUTE_CONFIGURATION, SDS, VHDS, rule_of
 from controlplane.xds.vhds import VirtualHosts
-from controlplane.xds.wire import ErrorDetail, Request
+from controlplane.xds.wire import ErrorDetail, Request, load_assignment_of
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -229,8 +229,9 @@ class Machine:
         assignments = self._assignments
         if assignments.asked or self._clusters.resumed:
             for cluster in clusters:
-                if assignments.table.get(cluster.name) is not None:
-                    assignments.owe(cluster.name)
+                name = load_assignment_of(cluster.resource.body) or cluster.name  # P17
+                if assignments.table.get(name) is not None:
+                    assignments.owe(name)
 
     # Time.
 

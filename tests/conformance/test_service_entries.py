@@ -313,6 +313,8 @@ def test_what_is_not_served_has_no_cluster_and_says_so(resolution: str) -> None:
     assert resolved(served)[:2] == ("False", "UnsupportedValue")
     assert f"resolution {resolution}" in resolved(served)[2]
     assert told(served)["Accepted"][:2] == ("False", "UnsupportedValue")
+    messages = [told(served)[kind][2] for kind in ("Accepted", "controlplane.dev/FullySupported")]
+    assert [text.rpartition("; ")[2] for text in messages] == ["use DNS, DNS_ROUND_ROBIN or STATIC"] * 2
 
 
 def test_static_endpoints_come_by_load_assignment() -> None:

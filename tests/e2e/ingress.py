@@ -147,12 +147,16 @@ class Ways(dict[str, Tally]):
         self[way_of(seen)].add()
 
     async def turn(self, way: str) -> None:
-        """Returns once all answers come this way: ten more than the first, and what was under way has arrived."""
+        """Returns once all come this way: ten, and then none the other way beside twenty more."""
         (other,) = {PASSED, STRAIGHT} - {way}
         await self[way].grow(10)
-        before = self[other].total
-        await self[way].grow(20)
-        assert self[other].total == before, f"some still come {other}"
+
+        async def look() -> bool:
+            before = self[other].total
+            await self[way].grow(20)
+            return self[other].total == before
+
+        await until(f"all come {way}", look)
 
 
 async def switch(scene: Scene, write: Callable[[dict[str, str]], None]) -> None:

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.krt import Graph
+from controlplane.model.base import ObjectMeta
 from controlplane.model.ir import REGION, SUBZONE, ZONE, BackendRules, ObjectReport
 from controlplane.model.istio import DestinationRule, ServiceEntry, WorkloadEntry
-from controlplane.model.kubernetes import EndpointSlice, Pod, Service
+from controlplane.model.kubernetes import EndpointSlice, Pod, Secret, Service
 from controlplane.model.references import FieldProblem
 from controlplane.reducers.backends import declare_backends
 from controlplane.reducers.base import Proxy, declare_base
@@ -60,7 +61,7 @@ class World:
         """Status, reason and message by type, without its prefix."""
         row = self.statuses.get(f"DestinationRule {rule}")
         conditions = msgspec.json.decode(row.document)["conditions"] if row is not None else []
-        return {c["type"].partition("/")[2]: (c["status"], c["reason"], c["message"]) for c in conditions}
+        return {c["type"].rpartition("/")[2]: (c["status"], c["reason"], c["message"]) for c in conditions}
 
     def runs(self) -> int:
         return self.statuses.statistics().runs
@@ -214,8 +215,8 @@ def test_a_label_that_no_endpoint_and_no_proxy_carries(world: World) -> None:
     assert (status, reason) == ("False", "LabelNotFound")
     path = "spec.trafficPolicy.loadBalancer.localityLbSetting.failoverPriority"
     assert message.split("; ")[::2] == [
-        f'{path}[0]: no endpoint of its host carries "verison"',
-        f'{path}[1]: no endpoint of its host carries "version=v2"',
+        f'(1) {path}[0]: no endpoint of its host carries "verison"',
+        f'(2) {path}[1]: no endpoint of its host carries "version=v2"',
     ]
     world.apply(proxy(version="v1"))
     assert 'no endpoint of its host and no connected proxy carries "verison"' in world.said("shop/r")["Consistent"][2]
@@ -316,6 +317,19 @@ def test_malformed_localities_of_the_rule(world: World) -> None:
     assert '"r2/*"' not in message
 
 
+def test_a_malformed_label_is_told_once(world: World) -> None:
+    labels = ["a=b=c", "=", "version=v2"]
+    world.apply(entry("r1"), rule(setting={"failoverPriority": labels}), proxy())
+    status, reason, message = world.said("shop/r")["Consistent"]
+    assert (status, reason) == ("False", "MalformedLocality")
+    path = "spec.trafficPolicy.loadBalancer.localityLbSetting.failoverPriority"
+    assert message == (
+        f'(1) {path}[0]: "a=b=c" is neither a label nor label=value; write one of them; '
+        f'(2) {path}[1]: "=" is neither a label nor label=value; write one of them; '
+        f'(3) {path}[2]: no endpoint of its host carries "version=v2"; label them, or remove it'
+    )
+
+
 def test_malformed_localities_of_endpoints_are_told_to_rules_that_look_at_localities(world: World) -> None:
     looking, blind = rule("shop/looking", setting={}), rule("infra/blind")
     world.apply(entry("r1", "r1//s"), looking, blind)
@@ -370,6 +384,141 @@ def test_failover_without_outlier_detection_is_a_remark(world: World) -> None:
     assert world.said("shop/r") == {}
 
 
+def secret(key: str, *, pair: bool = False, authorities: bool = False) -> Secret:
+    namespace, _, name = key.partition("/")
+    return Secret(
+        metadata=ObjectMeta(name=name, namespace=namespace),
+        pair_digest="sha256:aa" if pair else None,
+        ca_certificates="certificates" if authorities else None,
+    )
+
+
+def tls_rule(mode: str = "MUTUAL", name: str = "cred", **spec: Any) -> DestinationRule:
+    """A rule that names a Secret."""
+    return rule(trafficPolicy={"tls": {"mode": mode, "credentialName": name}}, **spec)
+
+
+FIELD = "spec.trafficPolicy.tls.credentialName"
+
+
+def test_a_secret_that_no_client_has(world: World) -> None:
+    world.apply(entry("r1"), tls_rule())
+    assert world.said("shop/r") == {}, "without a client nobody can know where it is to be"
+    world.apply(proxy())
+    assert world.said("shop/r")["ResolvedRefs"] == (
+        "False",
+        "InvalidCertificateRef",
+        f'{FIELD}: requests get 503: there is no Secret "cred" in namespace infra, where the clients are; '
+        "create it there with tls.crt, tls.key and ca.crt",
+    )
+    world.apply(secret("shop/cred", pair=True, authorities=True), secret("infra/other", pair=True, authorities=True))
+    assert "ResolvedRefs" in world.said("shop/r"), "it is the client's namespace that counts"
+    world.apply(secret("infra/cred", pair=True, authorities=True))
+    assert world.said("shop/r") == {}
+    world.apply(gone=[secret("infra/cred")])
+    assert "ResolvedRefs" in world.said("shop/r")
+
+
+@pytest.mark.parametrize(
+    ("mode", "held", "missing"),
+    [
+        ("MUTUAL", {}, "tls.crt, tls.key or ca.crt"),
+        ("MUTUAL", {"pair": True}, "ca.crt"),
+        ("MUTUAL", {"authorities": True}, "tls.crt or tls.key"),
+        ("MUTUAL", {"pair": True, "authorities": True}, ""),
+        ("SIMPLE", {"pair": True}, "ca.crt"),
+        ("SIMPLE", {"authorities": True}, ""),
+        ("ISTIO_MUTUAL", {}, ""),
+        ("DISABLE", {}, ""),
+    ],
+)
+def test_a_secret_that_holds_not_what_it_is_named_for(
+    world: World, mode: str, held: dict[str, bool], missing: str
+) -> None:
+    world.apply(entry("r1"), tls_rule(mode), proxy(), secret("infra/cred", **held))
+    said = world.said("shop/r")
+    if missing:
+        told = f"{FIELD}: requests get 503: Secret infra/cred has no {missing}; add it to the Secret"
+        assert said["ResolvedRefs"][2] == told
+    else:
+        assert said == {}
+
+
+def test_a_secret_need_not_hold_what_nothing_is_verified_by(world: World) -> None:
+    tls = {"mode": "MUTUAL", "credentialName": "cred", "insecureSkipVerify": True}
+    world.apply(entry("r1"), rule(trafficPolicy={"tls": tls}), proxy(), secret("infra/cred", pair=True))
+    assert world.said("shop/r") == {}
+
+
+def test_a_secret_that_one_of_the_clients_has_will_do(world: World) -> None:
+    edge = Proxy("q", "q.edge", "infra/edge", "", "")
+    world.apply(entry("r1"), tls_rule("SIMPLE"), proxy(), edge, secret("edge/cred"))
+    assert world.said("shop/r")["ResolvedRefs"][2] == (
+        f"{FIELD}: requests get 503: Secret edge/cred has no ca.crt, "
+        'there is no Secret "cred" in namespace infra, where the clients are; '
+        "add it to the Secret or create it there with ca.crt"
+    )
+    world.apply(secret("edge/cred", authorities=True))
+    assert world.said("shop/r") == {}
+    world.apply(tls_rule("SIMPLE", exportTo=["infra"]))
+    assert "namespace infra" in world.said("shop/r")["ResolvedRefs"][2], "edge does not see the rule"
+    world.apply(tls_rule("SIMPLE", exportTo=["."]))
+    assert world.said("shop/r") == {}, "nor does anybody now"
+
+
+def test_many_namespaces_are_summed_up(world: World) -> None:
+    proxies = [Proxy(f"p{n}", f"p.n{n}", "infra/edge", "", "") for n in range(7)]
+    world.apply(entry("r1"), tls_rule(), *proxies)
+    assert "in namespaces n0, n1, n2, n3, n4, and 2 more, where" in world.said("shop/r")["ResolvedRefs"][2]
+
+
+def test_a_secret_of_a_port_is_told_at_the_port(world: World) -> None:
+    port = {"port": {"number": 80}, "tls": {"mode": "SIMPLE", "credentialName": "other"}}
+    world.apply(entry("r1"), rule(trafficPolicy={"portLevelSettings": [port]}), proxy())
+    message = world.said("shop/r")["ResolvedRefs"][2]
+    assert message.startswith("spec.trafficPolicy.portLevelSettings[0].tls.credentialName: ")
+    whole = {"tls": {"mode": "MUTUAL", "credentialName": "cred"}, "portLevelSettings": [port]}
+    world.apply(rule(trafficPolicy=whole))
+    message = world.said("shop/r")["ResolvedRefs"][2]
+    assert message.startswith(f"(1) {FIELD}: ")
+    assert "; (2) spec.trafficPolicy.portLevelSettings[0].tls.credentialName: " in message
+
+
+def test_a_secret_that_is_not_accepted_says_why(world: World) -> None:
+    wrong = ObjectReport(
+        "Secret infra/cred", "files", 1, present=False, errors=(FieldProblem('data["tls.crt"]', "no PEM", "put it"),)
+    )
+    world.apply(entry("r1"), tls_rule(), proxy(), wrong)
+    assert world.said("shop/r")["ResolvedRefs"][2] == (
+        f'{FIELD}: requests get 503: Secret infra/cred is not accepted (data["tls.crt"]: no PEM); mend the Secret'
+    )
+    world.apply(secret("infra/cred", pair=True, authorities=True))
+    assert world.said("shop/r") == {}, "its last good form is served"
+
+
+@pytest.mark.parametrize("name", ["configmap://cred", "infra/cred"])
+def test_what_is_no_secret_s_name_is_told_elsewhere(world: World, name: str) -> None:
+    world.apply(entry("r1"), tls_rule(name=name), proxy())
+    assert world.said("shop/r") == {}
+
+
+def test_a_rule_that_nobody_goes_by_says_nothing_of_its_secret(world: World) -> None:
+    world.apply(tls_rule(), proxy())
+    assert set(world.said("shop/r")) == {"InEffect"}
+
+
+def test_secrets_are_read_by_rules_that_name_them_alone(world: World) -> None:
+    world.apply(entry("r1"), rule(setting=TOPOLOGY), proxy(), secret("infra/cred"))
+    before = world.runs()
+    world.apply(secret("infra/cred", pair=True, authorities=True), secret("infra/other"))
+    assert world.runs() == before
+    world.apply(tls_rule())
+    before = world.runs()
+    world.apply(secret("infra/other", pair=True), proxy("p2"))
+    world.apply(secret("infra/cred", pair=True, authorities=True))
+    assert world.runs() == before, "neither another Secret, nor another client of the namespace, nor the same facts"
+
+
 def test_what_the_report_says_stands_beside_it(world: World) -> None:
     unsupported = (FieldProblem("spec.subsets", "not supported yet"),)
     report = ObjectReport("DestinationRule shop/r", "files", 1, generation=3, unsupported=unsupported)
@@ -399,10 +548,21 @@ _entries = st.builds(
     st.lists(st.sampled_from(["r1", "r1//s", ""]), max_size=2),
     st.sampled_from([{}, {"version": "v1"}, {"app": "a"}]),
 )
+_tls_rules = st.builds(
+    lambda mode, exported_to: tls_rule(mode, exportTo=exported_to),
+    st.sampled_from(["SIMPLE", "MUTUAL"]),
+    st.sampled_from([[], ["."], ["infra"]]),
+)
+_secrets = st.builds(
+    lambda key, pair, authorities: secret(key, pair=pair, authorities=authorities),
+    st.sampled_from(["infra/cred", "shop/cred"]),
+    st.booleans(),
+    st.booleans(),
+)
 _proxies = st.builds(lambda labels: proxy(**labels), st.sampled_from([{}, {"version": "v1"}, {"app": "a"}]))
 
 
-@given(st.lists(st.tuples(st.booleans(), st.one_of(_rules, _entries, _proxies)), max_size=8))
+@given(st.lists(st.tuples(st.booleans(), st.one_of(_rules, _tls_rules, _entries, _proxies, _secrets)), max_size=8))
 def test_whatever_the_edits_it_is_as_from_scratch(edits: list[tuple[bool, Any]]) -> None:
     world, present = World(), {}
     for is_there, row in edits:

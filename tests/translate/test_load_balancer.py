@@ -9,6 +9,7 @@ import pytest
 
 from controlplane.model.http_route import HTTPPathMatch, HTTPRouteMatch
 from controlplane.model.ir import BackendTarget, MirrorTarget, ResolvedRoute, RouteRule
+from controlplane.model.rules import RULES, WARNINGS
 from controlplane.translate.cluster import hash_policies
 from controlplane.translate.document import to_document
 from controlplane.translate.load_balancer import is_table_size
@@ -73,28 +74,35 @@ def hashing(**fields: Any) -> dict[str, Any]:
     return {"loadBalancer": {"consistentHash": fields}}
 
 
-@pytest.mark.parametrize(
-    ("fields", "expected"),
-    [
-        ({}, None),
-        ({"useSourceIp": False}, None),
-        (HEADER, {"header": {"headerName": "x-user"}}),
-        ({"httpHeaderName": ":authority"}, {"header": {"headerName": ":authority"}}),
-        ({"httpHeaderName": "no header"}, None),
-        ({"httpHeaderName": "x\r\ny"}, None),
-        ({"useSourceIp": True}, {"connectionProperties": {"sourceIp": True}}),
-        ({"httpQueryParameterName": "q"}, {"queryParameter": {"name": "q"}}),
-        ({"httpCookie": {"name": "c"}}, {"cookie": {"name": "c"}}),
-        ({"httpCookie": {"name": "c", "ttl": "0s", "path": "/p"}}, {"cookie": {"name": "c", "ttl": "0s", "path": "/p"}}),
-        ({"httpCookie": {"name": "c", "ttl": "1h"}, "maglev": {}}, {"cookie": {"name": "c", "ttl": "3600s"}}),
-        ({"httpCookie": {"name": ""}}, None),
-        ({"httpCookie": {"name": "c; Domain=x"}}, None),
-        ({"httpCookie": {"name": "c", "path": "/; Domain=x"}}, None),
-        ({"httpCookie": {"name": "c", "path": "/\r\nset-cookie: a=b"}}, None),
-    ],
-)  # fmt: skip
+HASHED: list[tuple[dict[str, Any], Any]] = [
+    ({}, None),
+    ({"useSourceIp": False}, None),
+    (HEADER, {"header": {"headerName": "x-user"}}),
+    ({"httpHeaderName": ":authority"}, {"header": {"headerName": ":authority"}}),
+    ({"httpHeaderName": "no header"}, None),
+    ({"httpHeaderName": "x\r\ny"}, None),
+    ({"useSourceIp": True}, {"connectionProperties": {"sourceIp": True}}),
+    ({"httpQueryParameterName": "q"}, {"queryParameter": {"name": "q"}}),
+    ({"httpCookie": {"name": "c"}}, {"cookie": {"name": "c"}}),
+    ({"httpCookie": {"name": "c", "ttl": "0s", "path": "/p"}}, {"cookie": {"name": "c", "ttl": "0s", "path": "/p"}}),
+    ({"httpCookie": {"name": "c", "ttl": "1h"}, "maglev": {}}, {"cookie": {"name": "c", "ttl": "3600s"}}),
+    ({"httpCookie": {"name": ""}}, None),
+    ({"httpCookie": {"name": "c; Domain=x"}}, None),
+    ({"httpCookie": {"name": "c", "path": "/; Domain=x"}}, None),
+    ({"httpCookie": {"name": "c", "path": "/\r\nset-cookie: a=b"}}, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("fields", "expected"), HASHED)
 def test_what_routes_hash(fields, expected):
     assert hashed(hashing(**fields)) == ([expected] if expected else [])
+
+
+@pytest.mark.parametrize(("fields", "expected"), HASHED)
+def test_where_nothing_is_hashed_the_rule_is_refused_or_says_so(fields, expected):
+    policy = a_policy(**hashing(**fields))
+    warned = any("endpoints are chosen at random" in warning.problem for warning in WARNINGS.findings(policy))
+    assert (warned or bool(RULES.findings(policy))) == (expected is None)
 
 
 def test_a_route_hashes_for_all_its_clusters_once():

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from controlplane.reducers.rule_credentials import credentials_of
 from controlplane.translate.cluster import secrets_of
 from tests.translate.policies import a_backend, a_policy, cluster_document, http_options, tls_context
 
@@ -175,6 +176,15 @@ def test_http2_is_negotiated(protocol, policy, expected):
 def test_secrets_of_a_policy(tls, expected):
     assert secrets_of(a_policy(tls=tls), "gw") == expected
     assert secrets_of(None, "gw") == secrets_of(a_policy(), "gw") == ()
+
+
+def test_a_rule_s_status_looks_for_what_its_clusters_name():
+    modes = ("DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL")
+    for mode, credential, skips in product(modes, ("", "cred"), (None, False, True)):
+        policy = a_policy(tls={"mode": mode, "credentialName": credential, "insecureSkipVerify": skips})
+        needs = credentials_of(policy.tls)
+        named = ("gw/cred",) * ("tls.crt" in needs) + ("gw/cred~ca",) * ("ca.crt" in needs)
+        assert secrets_of(policy, "gw") == named, policy.tls
 
 
 def test_the_secrets_of_a_policy_are_those_that_its_cluster_names():

@@ -13,7 +13,14 @@ from controlplane.model.problems import entry, quoted
 from controlplane.model.references import FieldProblem
 from controlplane.model.rules.istio import exports, selected_labels
 from controlplane.model.rules.rule import Rule, repetitions
-from controlplane.model.service_entry import ServiceEntrySpec, ServicePort, WorkloadEntrySpec, WorkloadSelector
+from controlplane.model.service_entry import (
+    SERVED_PORT,
+    SERVED_RESOLUTION,
+    ServiceEntrySpec,
+    ServicePort,
+    WorkloadEntrySpec,
+    WorkloadSelector,
+)
 
 UNIX: Final = "unix://"
 """How the address of a Unix domain socket begins."""
@@ -162,7 +169,7 @@ def resolution_is_served(spec: ServiceEntrySpec) -> Iterator[FieldProblem]:
     if spec.resolution in {"NONE", "DYNAMIC_DNS"}:
         default = ", the default," if spec.resolution == "NONE" else ""
         problem = f"{spec.resolution}{default} is not supported yet: nothing is sent to its hosts"
-        yield FieldProblem("resolution", problem, "use DNS, DNS_ROUND_ROBIN or STATIC")
+        yield FieldProblem("resolution", problem, SERVED_RESOLUTION)
 
 
 def static_endpoints_are_addresses(spec: ServiceEntrySpec) -> Iterator[FieldProblem]:
@@ -185,7 +192,7 @@ def workload_is_no_socket(workload: WorkloadEntrySpec) -> Iterator[FieldProblem]
 def protocol_is_served(port: ServicePort) -> Iterator[FieldProblem]:
     """There are no UDP listeners."""
     if port.protocol.lower() == "udp":
-        yield FieldProblem("protocol", "UDP is not supported yet: the port gets no datagrams", "remove the port")
+        yield FieldProblem("protocol", "UDP is not supported yet: the port gets no datagrams", SERVED_PORT)
 
 
 RULES: Final[dict[type[Row], tuple[Rule[Any], ...]]] = {

@@ -10,6 +10,7 @@ from controlplane.model.rules import (
     gateway,
     http_route,
     kubernetes,
+    load_balancer,
     service_entry,
 )
 from controlplane.model.rules.rule_set import RuleSet
@@ -20,12 +21,20 @@ RULES: Final = RuleSet(
     gateway.RULES,
     http_route.RULES,
     kubernetes.RULES,
+    load_balancer.RULES,
     service_entry.RULES,
 )
 """Who breaks one of these is rejected."""
 
-WARNINGS: Final = RuleSet(authorization_policy.WARNINGS, destination_rule.WARNINGS, service_entry.WARNINGS)
+WARNINGS: Final = RuleSet(
+    authorization_policy.WARNINGS, destination_rule.WARNINGS, load_balancer.WARNINGS, service_entry.WARNINGS
+)
 """What is served, and most likely not meant."""
 
-UNSUPPORTED: Final = RuleSet(authorization_policy.UNSUPPORTED, destination_rule.UNSUPPORTED, service_entry.UNSUPPORTED)
+UNSUPPORTED: Final = RuleSet(
+    authorization_policy.UNSUPPORTED,
+    destination_rule.UNSUPPORTED,
+    load_balancer.UNSUPPORTED,
+    service_entry.UNSUPPORTED,
+)
 """What the API has and we do not act on, where neither the field nor its value alone tells."""

@@ -121,7 +121,7 @@ def slice_of(service_name: str, endpoints: Iterable[Manifest], **fields: Any) ->
 def rule_for(host: str, name: str = "dr", **fields: Any) -> Manifest:
     """A DestinationRule; what is not metadata, exportTo or workloadSelector is its trafficPolicy."""
     outside = {key: fields.pop(key) for key in ("labels", "annotations", "created") if key in fields}
-    own = {key: fields.pop(key) for key in ("exportTo", "workloadSelector", "subsets") if key in fields}
+    own: Manifest = {key: fields.pop(key) for key in ("exportTo", "workloadSelector", "subsets") if key in fields}
     namespace, version = fields.pop("namespace", NS), fields.pop("version", "v1")
     spec: Manifest = {"host": host, "trafficPolicy": fields, **own}
     return made("DestinationRule", f"{NETWORKING}/{version}", name, namespace, spec=spec, **outside)
@@ -207,8 +207,9 @@ class View:
     def groups(self, cluster: str) -> list[Json]:
         """LocalityLbEndpoints: by EDS, or the cluster's own."""
         inline = self.clusters[cluster].get("loadAssignment")
-        assignment = inline or self.table(LOAD_ASSIGNMENT)[cluster]
-        assert assignment["clusterName"] == cluster
+        name = self.clusters[cluster].get("edsClusterConfig", {}).get("serviceName", cluster)
+        assignment = inline or self.table(LOAD_ASSIGNMENT)[name]
+        assert assignment["clusterName"] == name
         groups: list[Json] = assignment.get("endpoints", [])
         return groups
 

@@ -45,8 +45,7 @@ def accepted(served: View) -> dict[str, str]:
 def test_it_is_terminated_and_goes_on_inside() -> None:
     served = at_waypoint(waypoint(hbone("identity")), secret(), MADE)
     assert accepted(served) == {"hbone": "True"}
-    (outer,) = chains(served, 15008).values() if chains(served, 15008) else [None]
-    assert outer is not None
+    (outer,) = chains(served, 15008).values()
     context = outer["transportSocket"]["typedConfig"]
     assert context["requireClientCertificate"] is True
     manager = last(outer)["typedConfig"]

@@ -185,6 +185,14 @@ def test_a_service_entry_without_an_address_is_empty() -> None:
     assert served.groups(ENTRY) == []
 
 
+@pytest.mark.parametrize("addresses", [["10.7.0.0/16"], []])
+def test_nowhere_to_go_is_told(addresses: list[str]) -> None:
+    """A block of addresses is nothing to connect to; and nothing is dropped silently."""
+    served = ingress(external(addresses), leading_to(to_host()))
+    assert served.groups(ENTRY) == []
+    assert "address" in served.told("ServiceEntry", "se") + served.told("HTTPRoute", "r")
+
+
 def test_no_priorities_are_applied() -> None:
     made = [external(["10.96.0.1"]), rule_for("se.example.com", **locality(failoverPriority=[SUBZONE]))]
     assert ways(ingress(made, leading_to(to_host()), locality="r2/z/s"), ENTRY) == ["10.96.0.1:80"]

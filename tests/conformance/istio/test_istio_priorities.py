@@ -103,11 +103,11 @@ def test_failover_priority(names: list[str], proxy: dict[str, str], expected: li
     assert priorities(asked(SIX, {"failoverPriority": names}, labels=proxy)) == expected
 
 
-def test_the_network_comes_first_only_where_the_proxy_has_labels() -> None:
-    """*Skipped when proxy has no labels*: the plain walk, whose first difference counts alone."""
+def test_a_proxy_without_labels_is_like_any_other() -> None:
+    """Istio looks at no label then, so that even ``key=value`` means nothing; here an absent label is an empty one, for all."""
     endpoints = numbered(["", "", ""], [{}, tagged(n="n1", c="c1"), tagged(n="n1")])
     found = asked(endpoints, {"failoverPriority": [NETWORK, ISTIO_CLUSTER]})
-    assert priorities(found) == [0, 1, 1]
+    assert priorities(found) == [0, 2, 1]
 
 
 def test_the_network_comes_first_only_where_it_is_named_first() -> None:

@@ -74,6 +74,8 @@ def test_without_any_all_are_of_one_priority() -> None:
     ("policy", "expected"),
     [
         (locality(failoverPriority=["version"]), [0, 1, 1, 0]),
+        # 2.7: switched off is nothing at all, also of what the Service says.
+        (locality(enabled=False), [0, 0, 0, 0]),
         # A rule that says nothing of localities gives no priorities of its own, so the Service's hold.
         ({"connectionPool": {"tcp": {"maxConnections": 7}}}, [0, 1, 2, 3]),
     ],

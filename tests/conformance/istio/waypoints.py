@@ -14,6 +14,8 @@ CLASS: Final = "controlplane-waypoint"
 CAPTURED: Final = istio_labels(use_waypoint="wp")
 HCM: Final = "envoy.filters.network.http_connection_manager"
 TCP_PROXY: Final = "envoy.filters.network.tcp_proxy"
+GATEWAY: Final = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "wp"}
+"""A parentRef to the waypoint itself."""
 
 
 def proxying(name: str = "proxy", port: int = 15088, **fields: Any) -> Manifest:
@@ -57,7 +59,7 @@ def host_ref(host: str = "se.example.com", **fields: Any) -> Manifest:
 
 
 def at_waypoint(*objects: Objects, key: str = f"{NS}/wp", **asking: Any) -> View:
-    """What the waypoint ``wp`` is served; it is added where no Gateway is among the objects."""
+    """What the waypoint ``wp`` is served."""
     return view(*objects, gateway_key=key, **asking)
 
 
@@ -87,14 +89,19 @@ def last(chain: Json) -> Json:
     return filter_
 
 
-def routes(served: View, chain: str) -> list[Json]:
-    """Routes of an HTTP chain: of its one virtual host, for all domains."""
+def routes(served: View, chain: str, host: str = "any.example.com") -> list[Json]:
+    """Routes of an HTTP chain for a host: of the virtual host with the most specific domain."""
     found = last(chains(served)[chain])
     name = found["typedConfig"]["rds"]["routeConfigName"]
     assert name in served.route_configurations
-    (host,) = (host for key, host in served.virtual_hosts.items() if key.startswith(f"{name}/"))
-    assert host["domains"] == ["*"]
-    listed: list[Json] = host.get("routes", [])
+    mine = (each for key, each in served.virtual_hosts.items() if key.startswith(f"{name}/"))
+    pairs = [(domain, each) for each in mine for domain in each["domains"]]
+    by_domain = dict(pairs)
+    assert len(by_domain) == len(pairs), "a domain twice: Envoy would not take it"
+    fitting = [domain for domain in by_domain if domain == host or (domain[0] == "*" and host.endswith(domain[1:]))]
+    listed: list[Json] = []
+    if fitting:
+        listed = by_domain[max(fitting, key=lambda domain: ("*" not in domain, len(domain)))].get("routes", [])
     return listed
 
 
@@ -105,7 +112,7 @@ def lands(served: View, chain: str, path: str = "/", host: str = "any.example.co
         cluster: str = end["typedConfig"]["cluster"]
         return cluster
     request = Request(path, host, **fields)
-    for route in routes(served, chain):
+    for route in routes(served, chain, host):
         if route_matches(route["match"], request):
             action = route.get("route")
             return action["cluster"] if action else str(route["directResponse"]["status"])

@@ -184,6 +184,57 @@ WARNED = {
         "spec.trafficPolicy.loadBalancer.consistentHash: nothing to hash: endpoints are chosen at "
         "random; add httpHeaderName, httpCookie, useSourceIp or httpQueryParameterName",
     ),
+    "header that no request has": (
+        "{host: a, trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: 'a b'}}}}",
+        'spec.trafficPolicy.loadBalancer.consistentHash.httpHeaderName: "a b" is no header\'s name: nothing '
+        "is hashed by it, and endpoints are chosen at random; use letters, digits and '-'",
+    ),
+    "header that no request has, at a port": (
+        "{host: a, trafficPolicy: {portLevelSettings: [{port: {number: 80}, loadBalancer: {consistentHash: "
+        "{httpHeaderName: 'a:'}}}]}}",
+        'spec.trafficPolicy.portLevelSettings[0].loadBalancer.consistentHash.httpHeaderName: "a:" is no header\'s '
+        "name: nothing is hashed by it, and endpoints are chosen at random; use letters, digits and '-'",
+    ),
+    "cookie that no request has": (
+        "{host: a, trafficPolicy: {loadBalancer: {consistentHash: {httpCookie: {name: a=b, ttl: 0s}}}}}",
+        'spec.trafficPolicy.loadBalancer.consistentHash.httpCookie.name: "a=b" is no cookie\'s name: nothing is '
+        "hashed by it, and endpoints are chosen at random; use letters, digits, '-' and '_'",
+    ),
+    "path that no cookie has": (
+        "{host: a, trafficPolicy: {loadBalancer: {consistentHash: {httpCookie: {name: a, path: /;b}}}}}",
+        'spec.trafficPolicy.loadBalancer.consistentHash.httpCookie.path: "/;b" is no cookie\'s path: nothing is '
+        "hashed by it, and endpoints are chosen at random; use printable ASCII without ';'",
+    ),
+    "ring that takes seconds": (
+        "{host: a, trafficPolicy: {loadBalancer: {consistentHash: {useSourceIp: true, ringHash: "
+        "{minimumRingSize: 1048577}}}}}",
+        "spec.trafficPolicy.loadBalancer.consistentHash.ringHash.minimumRingSize: with 1048577 entries Envoy "
+        "stalls for seconds, in hundreds of megabytes, whenever endpoints change; use at most 1048576",
+    ),
+    "ring that takes seconds, in its old spelling": (
+        "{host: a, trafficPolicy: {loadBalancer: {consistentHash: {useSourceIp: true, minimumRingSize: 8388608}}}}",
+        "spec.trafficPolicy.loadBalancer.consistentHash.minimumRingSize: with 8388608 entries Envoy stalls "
+        "for seconds, in hundreds of megabytes, whenever endpoints change; use at most 1048576",
+    ),
+    "name that is too long to be asked for": (
+        f"{{host: a, trafficPolicy: {{tls: {{mode: SIMPLE, sni: {'é' * 128}}}}}}}",
+        "spec.trafficPolicy.tls.sni: 256 octets, which TLS cannot send: the host is asked for instead; use at most 255",
+    ),
+    "name of a line": (
+        '{host: a, trafficPolicy: {tls: {mode: SIMPLE, sni: "a\\nb"}}}',
+        'spec.trafficPolicy.tls.sni: "a\\nb" is no name that TLS could ask for: the host is asked for instead; '
+        "use a DNS name",
+    ),
+    "name that no certificate has": (
+        '{host: a, trafficPolicy: {tls: {mode: SIMPLE, subjectAltNames: [a, "a\\nb"]}}}',
+        'spec.trafficPolicy.tls.subjectAltNames[1]: "a\\nb" is in no certificate: it does not count; use a name '
+        "that the certificate has",
+    ),
+    "Secret with a namespace": (
+        "{host: a, trafficPolicy: {tls: {mode: SIMPLE, credentialName: b/a}}}",
+        'spec.trafficPolicy.tls.credentialName: "b/a" is no Secret\'s name, so none is found: requests get 503; '
+        "use its name alone: it is read from the client's namespace",
+    ),
     "two policies of a port": (
         "{host: a, trafficPolicy: {portLevelSettings: [{port: {number: 80}}, {port: {number: 80}}]}}",
         "spec.trafficPolicy.portLevelSettings[1]: has no effect: portLevelSettings[0] is for the same "
@@ -210,17 +261,18 @@ UNSUPPORTED = {
     ),
     "mode of the mesh": (
         "{host: a, trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}}",
-        'spec.trafficPolicy.tls.mode: "ISTIO_MUTUAL" is not supported yet; use DISABLE, MUTUAL or SIMPLE',
+        'spec.trafficPolicy.tls.mode: "ISTIO_MUTUAL" is not supported yet: requests get 503, and nothing '
+        "is sent in plain text; use MUTUAL with a credentialName, or DISABLE for plain text",
     ),
     "mode of the mesh for a port": (
         "{host: a, trafficPolicy: {portLevelSettings: [{port: {number: 80}, tls: {mode: ISTIO_MUTUAL}}]}}",
-        'spec.trafficPolicy.portLevelSettings[0].tls.mode: "ISTIO_MUTUAL" is not supported yet; use '
-        "DISABLE, MUTUAL or SIMPLE",
+        'spec.trafficPolicy.portLevelSettings[0].tls.mode: "ISTIO_MUTUAL" is not supported yet: requests get '
+        "503, and nothing is sent in plain text; use MUTUAL with a credentialName, or DISABLE for plain text",
     ),
     "no choice": (
         "{host: a, trafficPolicy: {loadBalancer: {simple: PASSTHROUGH}}}",
-        'spec.trafficPolicy.loadBalancer.simple: "PASSTHROUGH" is not supported yet; use LEAST_CONN, '
-        "LEAST_REQUEST, RANDOM, ROUND_ROBIN or UNSPECIFIED",
+        'spec.trafficPolicy.loadBalancer.simple: "PASSTHROUGH" is not supported yet: the default balancing is '
+        "used, endpoints take turns; remove it, or use LEAST_REQUEST, RANDOM or ROUND_ROBIN",
     ),
     "files": (
         "{host: a, trafficPolicy: {tls: {mode: SIMPLE, caCertificates: /a}}}",
@@ -280,13 +332,17 @@ KEPT = (
     BALANCER % "simple: LEAST_CONN",
     BALANCER % "simple: UNSPECIFIED",
     BALANCER % "consistentHash: {httpHeaderName: a, maglev: {tableSize: 5000011}}",
-    BALANCER % "consistentHash: {httpCookie: {name: a, ttl: 0s}, ringHash: {minimumRingSize: 8388608}}",
+    BALANCER % "consistentHash: {httpCookie: {name: a, ttl: 0s}, ringHash: {minimumRingSize: 1048576}}",
     BALANCER % "consistentHash: {httpQueryParameterName: a, maglev: {}}",
-    BALANCER % "consistentHash: {useSourceIp: true, minimumRingSize: 8388608}",
+    BALANCER % "consistentHash: {useSourceIp: true, minimumRingSize: 1048576}",
     BALANCER % "localityLbSetting: {distribute: [{from: r/*, to: {r//b: 1, '*': 99}}], failoverPriority: [a, b=c=d]}",
     BALANCER % "localityLbSetting: {enabled: null, failover: [{from: a, to: b}], failoverPriority: [a]}",
     TRAFFIC % "outlierDetection: {splitExternalLocalOriginErrors: true, consecutiveLocalOriginFailures: 5}",
     TRAFFIC % "tls: {mode: MUTUAL, credentialName: a, insecureSkipVerify: true}",
+    BALANCER % "consistentHash: {httpHeaderName: ':authority'}",
+    BALANCER % "consistentHash: {httpCookie: {name: a, path: '/b c'}}",
+    TRAFFIC % f"tls: {{mode: SIMPLE, sni: {'a' * 255}}}",
+    TRAFFIC % f"tls: {{sni: {'a' * 256}, credentialName: b/a}}",
     TRAFFIC % "tls: {mode: SIMPLE, insecureSkipVerify: true}",
     TRAFFIC % "tls: {credentialName: a, insecureSkipVerify: true, subjectAltNames: [b]}",
 )

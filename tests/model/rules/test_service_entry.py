@@ -182,7 +182,8 @@ UNSUPPORTED = {
     ),
     "datagrams": (
         "{hosts: [a], resolution: STATIC, ports: [{number: 53, name: dns, protocol: UDP}]}",
-        "spec.ports[0].protocol: UDP is not supported yet: the port gets no datagrams; remove the port",
+        "spec.ports[0].protocol: UDP is not supported yet: the port gets no datagrams; remove the port, "
+        "or use one that takes TCP",
     ),
 }
 """What the API has and we do not act on."""
