@@ -162,12 +162,11 @@ def choose_rule(rules: BackendRules, backend_namespace: str, client: ClientClass
     return min(applicable, key=rank).rule if applicable else ""
 
 
-def effective_policy(rule: DestinationRule, port: int) -> TrafficPolicy | None:
-    """What a rule says of a backend's port, without ``port_level_settings``.
+def effective_policy(policy: TrafficPolicy | None, port: int) -> TrafficPolicy | None:
+    """What a rule's trafficPolicy says of a backend's port, without ``port_level_settings``.
 
     The first entry of portLevelSettings for the port replaces all else: what it does not set is unset, not inherited.
     """
-    policy = rule.spec.traffic_policy
     if policy is None:
         return None
     own = next((entry for entry in policy.port_level_settings if entry.port.number == port), None)
@@ -230,7 +229,7 @@ def rule_labels(rule: DestinationRule) -> frozenset[str]:
     if policy is None:
         return found
     ports = {0, *(entry.port.number for entry in policy.port_level_settings)}
-    policies = (locality_policy(effective_policy(rule, port), "") for port in sorted(ports))
+    policies = (locality_policy(effective_policy(rule.spec.traffic_policy, port), "") for port in sorted(ports))
     return found.union(*(_looked_at(policy) for policy in policies if policy is not None))
 
 

@@ -33,7 +33,7 @@ def policies_of(rule: DestinationRule) -> Iterator[tuple[str, int, TrafficPolicy
     ports = {entry.port.number: position for position, entry in reversed([*enumerate(policy.port_level_settings)])}
     for port in (0, *sorted(ports)):
         path = f"spec.trafficPolicy.portLevelSettings[{ports[port]}]" if port else "spec.trafficPolicy"
-        found = effective_policy(rule, port)
+        found = effective_policy(rule.spec.traffic_policy, port)
         if found is not None:
             yield path, port, found
 

@@ -32,7 +32,9 @@ def bound_condition(fetch: Fetch, captures: Captures, ports: WaypointPorts, owne
     if not found:
         problems = {"it has no TCP port that a waypoint could take": None}
     elif capture.through_ingress and not any(sort_virtual_addresses(addresses, "ALL") for _, addresses in found):
-        problems["it has no address of its own that a gateway could connect to, so gateways answer 503; give it one"] = None
+        problems[
+            "it has no address of its own that a gateway could connect to, so gateways answer 503; give it one"
+        ] = None
     message = ". ".join((capture.bound.message, numbered(problems))) if problems else capture.bound.message
     return msgspec.structs.replace(capture.bound, message=message)
 

@@ -1,11 +1,11 @@
 """Which form of a cluster, and of its load assignment, each client of a gateway is served.
 
-Most clusters are the same for everybody and are rows of their gateway. Where a DestinationRule or a traffic distribution may
+Most clusters are the same for everybody and are rows of their gateway. Where a DestinationRule or a traffic distribution can
 tell clients apart there is a choice for each class of clients, and what two classes choose alike is encoded once: a form is
 named by what went into it, never by whom it is for.
 
-    clusters that a gateway uses ──┬─ that no rule touches ──────────> choice of the gateway ──┬─> forms ─> encoded once
-                                   └─ x classes of its clients ──────> choice of a class ──────┘
+    clusters that a gateway uses ──┬─ where no rule tells clients apart ─> choice of the gateway ──┬─> forms ─> encoded once
+                                   └─ x classes of its clients ──────────> choice of a class ──────┘
 """
 
 from __future__ import annotations
@@ -16,18 +16,21 @@ from typing import Final
 
 import msgspec
 
-from controlplane.krt import Collection, Count, Fetch, Graph
+from controlplane.krt import Collection, Fetch, Graph
 from controlplane.model.ir import Backend, BackendRules, ClientClass, LocalityPolicy, OwnedGateway
-from controlplane.model.istio import TrafficPolicy
+from controlplane.model.istio import DestinationRule, TrafficPolicy
 from controlplane.reducers import State
 from controlplane.reducers.base import current_settings
+from controlplane.reducers.clients import default_class
 from controlplane.reducers.destination_rules import (
     choose_rule,
     distribution_labels,
     effective_policy,
     locality_policy,
     perspective,
+    rule_labels,
 )
+from controlplane.translate.uses import Demand
 
 FOR_ALL: Final = ""
 """In the place of a class: a choice of the whole gateway."""
@@ -93,8 +96,6 @@ class Choices:
 
     of_gateways: Collection[Choice]
     of_clients: Collection[Choice]
-    ruled: Collection[UsedBackend]
-    """Clusters of gateways that clients choose for themselves."""
 
 
 class _Ruled(msgspec.Struct, frozen=True):
@@ -114,10 +115,14 @@ def assignment_name(cluster: str, way: str) -> str:
     return f"{cluster}{BY_ADDRESS}" if way == BY_ADDRESS_APART else cluster
 
 
+def _said_by(rule: DestinationRule) -> TrafficPolicy | None:
+    """A view: of a rule's other parts, its metadata above all, no form is made."""
+    return rule.spec.traffic_policy
+
+
 def policy_of(fetch: Fetch, state: State, rule: str, port: int) -> TrafficPolicy | None:
     """What a rule says of a backend's port; None without a rule."""
-    row = fetch(state.base.destination_rules, rule) if rule else None
-    return effective_policy(row, port) if row is not None else None
+    return effective_policy(fetch(state.base.destination_rules, rule, view=_said_by), port) if rule else None
 
 
 def through_address(policy: TrafficPolicy | None) -> TrafficPolicy | None:
@@ -134,7 +139,7 @@ def _facts(backend: Backend) -> tuple[str, int, str, str]:
     return backend.namespace, backend.port, backend.traffic_distribution, backend.discovery
 
 
-def declare_choices(graph: Graph, state: State, used: Collection[Count]) -> Choices:
+def declare_choices(graph: Graph, state: State, used: Collection[Demand]) -> Choices:
     """Declare the choices.
 
     Args:
@@ -143,49 +148,55 @@ def declare_choices(graph: Graph, state: State, used: Collection[Count]) -> Choi
         used: Clusters that gateways use, by (gateway, cluster).
     """
     backends, rules = state.backends, state.destination_rules.of_clusters
-    ruled = graph.map("ruled_backends", _Ruled, backends.backends, _make_ruled(rules), reads=(rules,))
+    ruled = graph.map(
+        "ruled_backends",
+        _Ruled,
+        backends.backends,
+        _make_ruled(state),
+        reads=(rules, state.base.destination_rules),
+    )
 
     def is_by_address(fetch: Fetch, gateway: str, cluster: str) -> bool:
         if not fetch.exists(state.waypoints.ingress, cluster):
             return False
         return not fetch(state.gateways.owned, gateway, view=_captures)
 
-    def choose_for_all(row: Count, fetch: Fetch) -> Choice | None:
-        gateway, cluster = row.key
-        if fetch.exists(ruled, cluster):
-            return None
+    def choose(fetch: Fetch, key: tuple[str, str, str], client: ClientClass) -> Choice | None:
+        gateway, _, cluster = key
         found = fetch.by(backends.by_cluster, cluster, view=_facts)
         if not found:
             return None
-        if is_by_address(fetch, gateway, cluster):
-            return Choice((gateway, FOR_ALL, cluster), (cluster, "", "", BY_ADDRESS, ""), (cluster, BY_ADDRESS, ""))
-        assignment = (cluster, "", "") if found[0][3] == "endpoints" else None
-        return Choice((gateway, FOR_ALL, cluster), (cluster, "", "", "", ""), assignment)
-
-    def choose_for_class(row: ClientBackend, fetch: Fetch) -> Choice | None:
-        gateway, name, cluster = row.key
-        found = fetch.by(backends.by_cluster, cluster, view=_facts)
-        client: ClientClass | None = fetch(state.clients.classes, (gateway, name))
-        if not found or client is None:
-            return None
         namespace, port, distribution, discovery = found[0]
-        candidates: BackendRules | None = fetch(rules, cluster)
-        root = current_settings(fetch, state.base).root_namespace
+        candidates = fetch(rules, cluster)
+        root = current_settings(fetch, state.base).root_namespace if candidates is not None else ""
         rule = choose_rule(candidates, namespace, client, root) if candidates is not None else ""
         policy = policy_of(fetch, state, rule, port)
-        # The Gateway's own, never one that a proxy names: what a proxy says of itself is not proven.
-        secrets = gateway.partition("/")[0] if needs_credentials(policy) else ""
         if is_by_address(fetch, gateway, cluster):
+            way = BY_ADDRESS_APART if rule else BY_ADDRESS
             rule = rule if through_address(policy) is not None else ""
-            return Choice(row.key, (cluster, rule, "", BY_ADDRESS_APART, ""), (cluster, BY_ADDRESS_APART, ""))
+            return Choice(key, (cluster, rule, "", way, ""), (cluster, way, ""))
+        # The Gateway's own namespace, never one that a proxy names: what a proxy says of itself is not proven.
+        secrets = gateway.partition("/")[0] if needs_credentials(policy) else ""
         localities = locality_policy(policy, distribution)
         seen = perspective(localities, client) if localities is not None else ""
         if discovery != "endpoints":
-            return Choice(row.key, (cluster, rule, secrets, "", seen), None)
-        order = _what_orders(policy, localities, rule)
-        return Choice(row.key, (cluster, rule, secrets, "", ""), (cluster, order, seen))
+            return Choice(key, (cluster, rule, secrets, "", seen), None)
+        return Choice(key, (cluster, rule, secrets, "", ""), (cluster, _what_orders(policy, localities, rule), seen))
 
-    reads = (state.base.settings, backends.by_cluster, state.waypoints.ingress, state.gateways.owned)
+    def choose_for_all(row: Demand, fetch: Fetch) -> Choice | None:
+        gateway, cluster = row.key
+        if fetch.exists(ruled, cluster):
+            return None
+        return choose(fetch, (gateway, FOR_ALL, cluster), default_class(gateway))
+
+    def choose_for_class(row: ClientBackend, fetch: Fetch) -> Choice | None:
+        client = fetch(state.clients.classes, row.key[:2])
+        return choose(fetch, row.key, client) if client is not None else None
+
+    reads = (
+        state.base.settings, state.base.destination_rules, state.gateways.owned, state.waypoints.ingress,
+        backends.by_cluster, rules,
+    )  # fmt: skip
     of_gateways = graph.map("gateway_choices", Choice, used, choose_for_all, reads=(*reads, ruled))
     used_ruled = graph.map(
         "used_ruled_backends",
@@ -201,23 +212,35 @@ def declare_choices(graph: Graph, state: State, used: Collection[Count]) -> Choi
             yield ClientBackend((*client.key, row.key[1]))
 
     pairs = graph.map("client_backends", ClientBackend, state.clients.classes, pair, reads=(by_gateway,))
-    of_clients = graph.map(
-        "client_choices",
-        Choice,
-        pairs,
-        choose_for_class,
-        reads=(*reads, rules, state.clients.classes, state.base.destination_rules),
-    )
-    return Choices(of_gateways, of_clients, used_ruled)
+    of_clients = graph.map("client_choices", Choice, pairs, choose_for_class, reads=(*reads, state.clients.classes))
+    return Choices(of_gateways, of_clients)
 
 
 def _captures(owned: OwnedGateway) -> bool:
     return bool(owned.waypoint_for)
 
 
-def _make_ruled(rules: Collection[BackendRules]) -> Callable[[Backend, Fetch], _Ruled | None]:
+def _looks_at_labels(rule: DestinationRule) -> bool:
+    return bool(rule_labels(rule))
+
+
+def tells_namespaces_apart(rules: BackendRules) -> bool:
+    """Whether clients of two namespaces can go by different rules."""
+    namespaces = {candidate.rule.partition("/")[0] for candidate in rules.candidates}
+    return len(namespaces) > 1 or any(candidate.exported_to != ("*",) for candidate in rules.candidates)
+
+
+def _make_ruled(state: State) -> Callable[[Backend, Fetch], _Ruled | None]:
+    """Backends for which two clients of a gateway can choose differently. A rule that tells nobody apart is everybody's."""
+
     def make(backend: Backend, fetch: Fetch) -> _Ruled | None:
-        is_ruled = fetch.exists(rules, backend.cluster) or distribution_labels(backend.traffic_distribution)
+        found = fetch(state.destination_rules.of_clusters, backend.cluster)
+        candidates = found.candidates if found is not None else ()
+        is_ruled = (
+            (found is not None and tells_namespaces_apart(found))
+            or any(fetch(state.base.destination_rules, c.rule, view=_looks_at_labels) for c in candidates)
+            or bool(distribution_labels(backend.traffic_distribution))
+        )
         return _Ruled(backend.cluster) if is_ruled else None
 
     return make

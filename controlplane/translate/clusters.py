@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from controlplane.krt import Collection, Count, Fetch, Graph
+from controlplane.krt import Collection, Fetch, Graph
 from controlplane.model.ir import Backend, BackendEndpoints, Endpoint, LocalityGroup
 from controlplane.reducers import State
 from controlplane.reducers.base import current_settings
@@ -20,7 +20,6 @@ from controlplane.translate.choices import (
     BY_DISTRIBUTION,
     Choice,
     Choices,
-    UsedBackend,
     assignment_name,
     declare_choices,
     policy_of,
@@ -29,7 +28,7 @@ from controlplane.translate.choices import (
 from controlplane.translate.cluster import secrets_of, translate_cluster
 from controlplane.translate.load_assignment import translate_endpoints, translate_virtual_addresses
 from controlplane.translate.resource import ClientResource, Encoded, Resource, TypeUrl, encoded
-from controlplane.translate.uses import Use
+from controlplane.translate.uses import Demand, Use, demand
 
 
 class FormError(Exception):
@@ -45,7 +44,7 @@ class Clusters:
     secret_uses: Collection[Use]
 
 
-def declare_clusters(graph: Graph, state: State, used: Collection[Count]) -> Clusters:
+def declare_clusters(graph: Graph, state: State, used: Collection[Demand]) -> Clusters:
     """Declare what is served of the clusters that gateways use."""
     choices = declare_choices(graph, state, used)
     clusters, assignments = _declare_forms(graph, state, choices)
@@ -75,7 +74,7 @@ def declare_clusters(graph: Graph, state: State, used: Collection[Count]) -> Clu
         for type_url, name, form in made(fetch, row):
             yield ClientResource((gateway, client, str(type_url), name), form.version, form.body)
 
-    def use_secrets(row: UsedBackend, fetch: Fetch) -> Iterator[Use]:
+    def use_secrets(row: Demand, fetch: Fetch) -> Iterator[Use]:
         """Of every rule that a client may go by, so that what is served in common does not depend on who is connected."""
         gateway, cluster = row.key
         candidates = fetch(state.destination_rules.of_clusters, cluster)
@@ -90,7 +89,7 @@ def declare_clusters(graph: Graph, state: State, used: Collection[Count]) -> Clu
     return Clusters(
         graph.map("cluster_resources", Resource, choices.of_gateways, serve, reads=reads),
         graph.map("client_resources", ClientResource, choices.of_clients, serve_client, reads=reads),
-        graph.map("cluster_secret_uses", Use, choices.ruled, use_secrets, reads=rules),
+        graph.map("cluster_secret_uses", Use, used, use_secrets, reads=rules),
     )
 
 
@@ -106,8 +105,8 @@ def _declare_forms(graph: Graph, state: State, choices: Choices) -> tuple[Collec
     """The forms that somebody chose, each encoded once whoever they are, and none that nobody did."""
     base, backends = state.base, state.backends
     chosen = graph.union("choices", Choice, (choices.of_gateways, choices.of_clients))
-    cluster_forms = graph.count("cluster_forms", chosen, by=lambda row: row.cluster)
-    assignment_forms = graph.count("assignment_forms", chosen, by=lambda row: row.assignment)
+    cluster_forms = demand(graph, "cluster_forms", chosen, by=lambda row: row.cluster)
+    assignment_forms = demand(graph, "assignment_forms", chosen, by=lambda row: row.assignment)
 
     def groups_of(fetch: Fetch, cluster: str, order: str, seen: str) -> tuple[LocalityGroup, ...]:
         rows: tuple[BackendEndpoints, ...] = fetch.by(backends.endpoints_by_cluster, cluster)
@@ -121,7 +120,7 @@ def _declare_forms(graph: Graph, state: State, choices: Choices) -> tuple[Collec
         labelled = [(endpoint, endpoint_labels(fetch, base, endpoint)) for endpoint in endpoints]
         return prioritize(labelled, localities, client_labels_of(seen))
 
-    def make_cluster(row: Count, fetch: Fetch) -> Encoded | None:
+    def make_cluster(row: Demand, fetch: Fetch) -> Encoded | None:
         cluster, rule, namespace, way, seen = row.key
         found = fetch.by(backends.by_cluster, cluster)
         if not found or found[0].unserved:
@@ -142,7 +141,7 @@ def _declare_forms(graph: Graph, state: State, choices: Choices) -> tuple[Collec
         )
         return encoded(row.key, body)
 
-    def make_assignment(row: Count, fetch: Fetch) -> Encoded | None:
+    def make_assignment(row: Demand, fetch: Fetch) -> Encoded | None:
         cluster, order, seen = row.key
         if order in (BY_ADDRESS, BY_ADDRESS_APART):
             found = fetch(state.waypoints.ingress, cluster)

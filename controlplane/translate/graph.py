@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from controlplane.krt import Collection, Count, Fetch, Graph
+from controlplane.krt import Collection, Fetch, Graph
 from controlplane.model.ir import ListenerPort
 from controlplane.model.kubernetes import Secret
 from controlplane.reducers import State
@@ -19,7 +19,7 @@ from controlplane.translate.clusters import declare_clusters
 from controlplane.translate.listener import translate_listener, translate_route_configuration
 from controlplane.translate.resource import ClientResource, Encoded, Resource, TypeUrl, resource
 from controlplane.translate.secret import translate_ca, translate_secret
-from controlplane.translate.uses import count_used, declare_uses, serve_shared
+from controlplane.translate.uses import Demand, declare_uses, find_used, serve_shared
 from controlplane.translate.virtual_host import VirtualHostRow, declare_virtual_hosts
 from controlplane.translate.waypoint_graph import declare_waypoint_resources
 
@@ -41,7 +41,7 @@ def declare_translation(graph: Graph, state: State) -> Translation:
     listeners = _declare_listeners(graph, state)
     waypoints = declare_waypoint_resources(graph, state)
     route_configuration_uses = declare_uses(graph, "route_configurations_of_ports", ports, _route_configurations_of)
-    used_route_configurations = count_used(
+    used_route_configurations = find_used(
         graph, "route_configuration", [route_configuration_uses, waypoints.route_configuration_uses]
     )
     route_configurations = graph.map(
@@ -51,10 +51,10 @@ def declare_translation(graph: Graph, state: State) -> Translation:
     virtual_hosts = graph.union("all_virtual_hosts", VirtualHostRow, (of_listeners, waypoints.virtual_hosts))
     virtual_host_resources = graph.map("virtual_host_resources", Resource, virtual_hosts, _make_virtual_host_resource)
     cluster_uses = declare_uses(graph, "clusters_of_virtual_hosts", virtual_hosts, _clusters_of)
-    clusters = declare_clusters(graph, state, count_used(graph, "cluster", [cluster_uses, waypoints.cluster_uses]))
+    clusters = declare_clusters(graph, state, find_used(graph, "cluster", [cluster_uses, waypoints.cluster_uses]))
     secret_uses = declare_uses(graph, "secrets_of_ports", ports, _secrets_of)
     encoded_secrets = graph.map("encoded_secrets", Encoded, state.base.secrets, _encode_secret)
-    used_secrets = count_used(graph, "secret", [secret_uses, clusters.secret_uses, waypoints.secret_uses])
+    used_secrets = find_used(graph, "secret", [secret_uses, clusters.secret_uses, waypoints.secret_uses])
     secrets = serve_shared(graph, "secret_resources", used_secrets, encoded_secrets, TypeUrl.SECRET)
     parts: tuple[Collection[Any], ...] = (
         clusters.resources,
@@ -96,7 +96,7 @@ def _clusters_of(row: VirtualHostRow) -> Iterator[tuple[str, ...]]:
         yield gateway, cluster, route_configuration, hostname
 
 
-def _make_route_configuration(row: Count, fetch: Fetch) -> Resource:
+def _make_route_configuration(row: Demand, fetch: Fetch) -> Resource:
     gateway, name = row.key
     return resource(gateway, TypeUrl.ROUTE_CONFIGURATION, name, translate_route_configuration(name))
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from controlplane.krt import Collection, Count, Fetch, Graph
+from controlplane.krt import Collection, Fetch, Graph
 from controlplane.translate.resource import Encoded, Resource, TypeUrl
 
 
@@ -19,6 +19,19 @@ class Use(msgspec.Struct, frozen=True):
 
     key: tuple[str, str, str, str]
     """Gateway, the name, and two words for who names it."""
+
+
+class Demand(msgspec.Struct, frozen=True):
+    """Something is wanted, by however many: their number is no reason to make it anew."""
+
+    key: Any
+    """What ``demand`` was given: a string or a tuple of strings."""
+
+
+def demand(graph: Graph, name: str, wanting: Collection[Any], by: Callable[[Any], Any]) -> Collection[Demand]:
+    """What the rows of a collection want, each once; None wants nothing."""
+    counts = graph.count(f"{name}_counts", wanting, by=by)
+    return graph.map(name, Demand, counts, lambda count, fetch: Demand(count.key))
 
 
 def declare_uses(
@@ -33,18 +46,18 @@ def declare_uses(
     return graph.map(name, Use, rows, use)
 
 
-def count_used(graph: Graph, what: str, uses: Sequence[Collection[Use]]) -> Collection[Count]:
+def find_used(graph: Graph, what: str, uses: Sequence[Collection[Use]]) -> Collection[Demand]:
     """What each gateway names, by (gateway, name)."""
     together = uses[0] if len(uses) == 1 else graph.union(f"{what}_uses", Use, tuple(uses))
-    return graph.count(f"used_{what}s", together, by=lambda use: use.key[:2])
+    return demand(graph, f"used_{what}s", together, by=lambda use: use.key[:2])
 
 
 def serve_shared(
-    graph: Graph, name: str, used: Collection[Count], shared: Collection[Encoded], type_url: TypeUrl
+    graph: Graph, name: str, used: Collection[Demand], shared: Collection[Encoded], type_url: TypeUrl
 ) -> Collection[Resource]:
     """What each gateway uses of the shared resources of a type."""
 
-    def make(row: Count, fetch: Fetch) -> Resource | None:
+    def make(row: Demand, fetch: Fetch) -> Resource | None:
         gateway, key = row.key
         found = fetch(shared, key)
         return Resource((gateway, str(type_url), key), found.version, found.body) if found is not None else None

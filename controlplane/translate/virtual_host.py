@@ -7,13 +7,14 @@ from typing import Final
 
 import msgspec
 
-from controlplane.krt import Collection, Count, Fetch, Graph, Group
+from controlplane.krt import Collection, Fetch, Graph, Group
 from controlplane.model.ir import HostRoute, ResolvedRoute
 from controlplane.reducers import State
 from controlplane.reducers.hostnames import wider
 from controlplane.translate.hashing import hashing_for, hashing_reads
 from controlplane.translate.resource import content_version
 from controlplane.translate.route import MISDIRECTED, RouteEntry, translate_rule
+from controlplane.translate.uses import Demand
 from controlplane.translate.wire import embed
 
 _NAME: Final = 1
@@ -77,7 +78,7 @@ def compose_virtual_host(key: tuple[str, str, str], ranks: Iterable[Iterable[Enc
 
 
 def declare_virtual_hosts(
-    graph: Graph, state: State, route_configurations: Collection[Count]
+    graph: Graph, state: State, route_configurations: Collection[Demand]
 ) -> Collection[VirtualHostRow]:
     """Declare the virtual hosts of the route configurations that are served, by (gateway, name)."""
     encoded_routes = graph.map(

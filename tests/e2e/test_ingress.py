@@ -157,23 +157,32 @@ async def test_a_headless_service(folder: Folder, tmp_path: Path) -> None:
         ("V6_ONLY", [VIP, VIP6], VIP6),
         ("ALL", [VIP_TOO, VIP], VIP_TOO),
         ("V4_PREFERRED", [NOBODY, VIP], VIP),
-        ("V6_ONLY", [VIP], None),
     ],
 )
 async def test_of_several_addresses_the_preferred(
-    folder: Folder, tmp_path: Path, family: str, addresses: list[str], expected: str | None
+    folder: Folder, tmp_path: Path, family: str, addresses: list[str], expected: str
 ) -> None:
     """The first by family that answers."""
     async with set_up(folder) as scene:
         scene.service(labels(), *addresses)
         everywhere = (VIP, VIP_TOO, VIP6)
         async with served(scene, tmp_path, *everywhere, dns_lookup_family=family) as (_, taken):
-            if expected is None:
-                await until_answer(scene.port, SHOP, status=503)
-                assert not taken
-            else:
-                await scene.until_way(PASSED)
-                assert set(taken) == {(expected, scene.own)}
+            await scene.until_way(PASSED)
+            assert set(taken) == {(expected, scene.own)}
+
+
+@pytest.mark.parametrize(("family", "address"), [("V4_PREFERRED", "127.0.0.0/24"), ("V6_ONLY", VIP)])
+async def test_addresses_that_no_gateway_can_connect_to(
+    folder: Folder, tmp_path: Path, family: str, address: str
+) -> None:
+    """A block, and one of the other family: as without any, 503, and the status says so."""
+    async with set_up(folder, ENTRY) as scene:
+        scene.entry(labels(), addresses=[address])
+        async with served(scene, tmp_path, VIP, dns_lookup_family=family) as (admin, taken):
+            await until_answer(scene.port, SHOP, status=503)
+            assert scene.arrived() == 0
+            assert not taken
+            assert "503" in (await admin.condition("ServiceEntry demo/shop", BOUND))[2]
 
 
 async def test_copies_pass_the_waypoint_of_their_target(folder: Folder, tmp_path: Path) -> None:

@@ -183,20 +183,20 @@ def test_the_settings_of_a_port_replace_the_others_and_inherit_nothing() -> None
             ],
         }
     )
-    own, other = effective_policy(rule, 80), effective_policy(rule, 81)
+    own, other = (effective_policy(rule.spec.traffic_policy, port) for port in (80, 81))
     assert own is not None
     assert own.load_balancer is not None
     assert (own.load_balancer.simple, own.outlier_detection, own.tls) == ("RANDOM", None, None)
     assert other is not None
     assert other.outlier_detection is not None
     assert (own.port_level_settings, other.port_level_settings) == ((), ())
-    assert effective_policy(_policy(), 80) is None
+    assert effective_policy(_policy().spec.traffic_policy, 80) is None
 
 
 def _localities(setting: dict[str, Any] | None, distribution: str = "") -> LocalityPolicy | None:
     balancer = {"localityLbSetting": setting} if setting is not None else {"simple": "RANDOM"}
     rule = _policy(trafficPolicy={"loadBalancer": balancer})
-    return locality_policy(effective_policy(rule, 80), distribution)
+    return locality_policy(effective_policy(rule.spec.traffic_policy, 80), distribution)
 
 
 def test_the_locality_policy_is_the_rules_else_the_services() -> None:
