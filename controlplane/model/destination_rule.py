@@ -150,7 +150,7 @@ class ClientTLSSettings(Row, frozen=True, kw_only=True, gc=False):
 
     mode: TLSMode = "DISABLE"
     credential_name: str = ""
-    """A Secret in the *client's* namespace."""
+    """A Secret in the namespace of the *client's* Gateway."""
     sni: str = ""
     subject_alt_names: tuple[str, ...] = ()
     insecure_skip_verify: bool | None = None

@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 
 from controlplane.model.addresses import parse_block
+from controlplane.model.ir import ObjectReport
 from controlplane.model.istio import (
     AuthorizationCondition,
     AuthorizationPolicy,
@@ -27,6 +28,8 @@ from controlplane.model.istio import (
 from controlplane.model.problems import join
 from controlplane.model.references import FieldProblem
 from controlplane.reducers.authorization_paths import template_problem
+
+_IN_A_RULE: Final = re.compile(r"spec\.rules\[(?P<position>[0-9]+)\]")
 
 
 class Name(StrEnum):
@@ -148,6 +151,23 @@ def rule_problems(policy: AuthorizationPolicy, *, on_tcp: bool = False) -> tuple
                 text = f"on ports that do not speak HTTP {_consequence(policy.spec.action)}"
                 found.append(FieldProblem(attribute.path, text))
     return tuple(found)
+
+
+def misread_rules(report: ObjectReport) -> tuple[int, ...]:
+    """Positions of rules with fields that nobody knows: what their writer meant is not what was read. A view of a report."""
+    found = (_IN_A_RULE.match(w.path) for w in report.warnings if w.problem.startswith("unknown field"))
+    return tuple(sorted({int(match["position"]) for match in found if match}))
+
+
+def without_misread(policy: AuthorizationPolicy, misread: tuple[int, ...]) -> AuthorizationPolicy:
+    """A policy that lets nobody through by a slip of the pen: such a rule of an ALLOW matches nothing.
+
+    A DENY's rule stays as it was read: without what was meant to narrow it, it denies more.
+    """
+    if policy.spec.action != "ALLOW" or not misread:
+        return policy
+    kept = tuple(rule for position, rule in enumerate(policy.spec.rules) if position not in misread)
+    return msgspec.structs.replace(policy, spec=msgspec.structs.replace(policy.spec, rules=kept))
 
 
 def is_dry_run(policy: AuthorizationPolicy) -> bool:

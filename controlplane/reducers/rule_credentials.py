@@ -1,19 +1,20 @@
-"""Whether the Secrets that a DestinationRule's TLS names are to be had where its clients look for them: in their own namespaces.
+"""Whether the Secrets that a DestinationRule's TLS names are to be had where they are read: in the namespace of each client's Gateway.
 
-A cluster whose Secret is missing connects nowhere until it comes, and its requests get 503. Told only where no client can use
-the Secret: that only some of them have it may well be meant. Only rules that name one read Secrets, and no further than the first
-that will do.
+A cluster whose Secret is missing connects nowhere until it comes, and its requests get 503. Told only where no Gateway has one
+that will do: that only some of them have it may well be meant. Only rules that name a Secret read any, and no further than the
+first that will do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
-from controlplane.krt import Collection, Fetch, Graph
-from controlplane.model.ir import ObjectReport
+from controlplane.krt import Collection, Fetch, Graph, Index
+from controlplane.model.ir import ClientClass, ObjectReport
 from controlplane.model.istio import ClientTLSSettings, DestinationRule
 from controlplane.model.kubernetes import Secret
 from controlplane.model.problems import either, quoted
@@ -28,16 +29,35 @@ _AUTHORITIES: Final = ("ca.crt",)
 _MOST_NAMED: Final = 5
 
 
-class ClientNamespace(msgspec.Struct, frozen=True):
-    """A namespace that clients are in."""
+class ClientPlace(msgspec.Struct, frozen=True):
+    """Clients of one namespace have a Gateway in another, or in the same."""
 
-    key: str
+    key: tuple[str, str]
+    """Their namespace, which decides whether they see a rule; the Gateway's, whose Secrets they are served."""
 
 
-def declare_client_namespaces(graph: Graph, clients: Clients) -> Collection[ClientNamespace]:
-    """Declare where clients are. That another client comes to a namespace that has one changes nothing."""
-    sizes = graph.count("classes_of_namespaces", clients.classes, by=lambda row: row.namespace or None)
-    return graph.map("client_namespaces", ClientNamespace, sizes, lambda row, fetch: ClientNamespace(str(row.key)))
+@dataclass(frozen=True)
+class ClientPlaces:
+    """Where clients and their Gateways are. That another client comes to a place changes nothing."""
+
+    all: Collection[ClientPlace]
+    by_client: Index[ClientPlace]
+    """By the clients' namespace."""
+
+
+def declare_client_places(graph: Graph, clients: Clients) -> ClientPlaces:
+    """Declare where clients and their Gateways are."""
+    sizes = graph.count("client_place_sizes", clients.classes, by=_place_of)
+    places = graph.map("client_places", ClientPlace, sizes, lambda row, fetch: ClientPlace(row.key))
+    return ClientPlaces(places, places.index("client_places_by_client", lambda row: row.key[0]))
+
+
+def _place_of(row: ClientClass) -> tuple[str, str]:
+    return row.namespace, row.key[0].partition("/")[0]
+
+
+def _gateways(row: ClientPlace) -> str:
+    return row.key[1]
 
 
 def credentials_of(tls: ClientTLSSettings | None) -> tuple[str, ...]:
@@ -52,29 +72,25 @@ def credentials_of(tls: ClientTLSSettings | None) -> tuple[str, ...]:
 
 
 def credential_problems(
-    rule: DestinationRule, fetch: Fetch, base: Base, namespaces: Collection[ClientNamespace]
+    rule: DestinationRule, fetch: Fetch, base: Base, places: ClientPlaces
 ) -> Iterator[FieldProblem]:
-    """Names of Secrets that no client of a rule can use; without a client, nobody can know."""
-    wanted = [
-        (path, policy.tls, needs) for path, _, policy in policies_of(rule) if (needs := credentials_of(policy.tls))
-    ]
+    """Names of Secrets that none of a rule's clients is served; without a client, nobody can know."""
+    wanted = [(path, policy.tls) for path, _, policy in policies_of(rule) if credentials_of(policy.tls)]
     if not wanted:
         return
     seen = seen_from(rule)
     if seen == (ALL,):
-        seen = tuple(row.key for row in fetch.all(namespaces))
+        found = {_gateways(row) for row in fetch.all(places.all)}
     else:
-        seen = tuple(name for name in seen if fetch.exists(namespaces, name))
-    for path, tls, needs in wanted:
-        assert tls is not None, "it needs credentials"
-        if problem := _unusable(fetch, base, seen, tls.credential_name, needs):
+        found = {namespace for name in seen for namespace in fetch.by(places.by_client, name, view=_gateways)}
+    for path, tls in wanted:
+        if tls is not None and (problem := _unusable(fetch, base, sorted(found), tls)):
             yield FieldProblem(f"{path}.tls.credentialName", *problem)
 
 
-def _unusable(
-    fetch: Fetch, base: Base, namespaces: Iterable[str], name: str, needs: tuple[str, ...]
-) -> tuple[str, str] | None:
+def _unusable(fetch: Fetch, base: Base, namespaces: Iterable[str], tls: ClientTLSSettings) -> tuple[str, str] | None:
     """What is wrong with a Secret in each of the namespaces, and the remedy; None if it will do in one, or there are none."""
+    name, needs = tls.credential_name, credentials_of(tls)
     nowhere, wrong, remedies = [], [], []
     for namespace in namespaces:
         key = f"{namespace}/{name}"
@@ -90,7 +106,11 @@ def _unusable(
         else:
             nowhere.append(namespace)
     if nowhere:
-        where = f"namespace{'s' if len(nowhere) > 1 else ''} {_listed(nowhere)}, where the clients are"
+        where = (
+            f"the Gateway's namespace {nowhere[0]}"
+            if len(nowhere) == 1
+            else f"the Gateways' namespaces {_listed(nowhere)}"
+        )
         wrong.append(f"there is no Secret {quoted(name)} in {where}")
         remedies.append(f"create it there with {_all(needs)}")
     if not wrong:

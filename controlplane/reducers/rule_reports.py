@@ -19,7 +19,7 @@ from controlplane.reducers.base import Base, current_settings
 from controlplane.reducers.carried_labels import declare_carried_labels, label_problems
 from controlplane.reducers.clients import Clients
 from controlplane.reducers.destination_rules import DestinationRules, resolve_host
-from controlplane.reducers.rule_credentials import credential_problems, declare_client_namespaces
+from controlplane.reducers.rule_credentials import credential_problems, declare_client_places
 from controlplane.reducers.rule_localities import (
     declare_malformed_localities,
     malformed_parts,
@@ -40,7 +40,7 @@ def declare_rule_statuses(
     standings = declare_standings(graph, base, backends, destination_rules)
     localities = declare_malformed_localities(graph, base, backends, destination_rules)
     carried = declare_carried_labels(graph, base, backends, destination_rules, clients)
-    namespaces = declare_client_namespaces(graph, clients)
+    places = declare_client_places(graph, clients)
 
     def make(rule: DestinationRule, fetch: Fetch) -> ObjectStatus | None:
         key = f"DestinationRule {rule.key}"
@@ -50,7 +50,7 @@ def declare_rule_statuses(
         stands = fetch.exists(standings.stands, rule.key)
         conditions = [
             *_in_effect(rule, host, fetch, standings),
-            *_resolved(credential_problems(rule, fetch, base, namespaces) if stands else ()),
+            *_resolved(credential_problems(rule, fetch, base, places) if stands else ()),
             *_consistent(malformed, unknown, [*map(str, without_ejection(rule))]),
             *report_conditions(fetch(base.reports, key, view=visible_report)),
         ]
@@ -58,7 +58,7 @@ def declare_rule_statuses(
 
     reads = (
         base.settings, base.reports, standings.by_rule, standings.matches, standings.stands, standings.conflicts,
-        localities, carried.by_endpoints, carried.by_proxies, carried.proxies, base.secrets, namespaces,
+        localities, carried.by_endpoints, carried.by_proxies, carried.proxies, base.secrets, places.all, places.by_client,
     )  # fmt: skip
     return graph.map("destination_rule_statuses", ObjectStatus, base.destination_rules, make, reads=reads)
 

@@ -104,10 +104,16 @@ def declare_service_entry_statuses(
     def make(entry: ServiceEntry, fetch: Fetch) -> ObjectStatus | None:
         key = f"ServiceEntry {entry.key}"
         conditions = service_entry_conditions(entry, fetch.by(backends.workloads.by_entry, entry.key, view=_seen))
-        if bound := waypoints.bound_condition(fetch, key):
+        if bound := waypoints.bound_condition(fetch, base, key):
             conditions.append(bound)
         conditions += report_conditions(fetch(base.reports, key, view=visible_report))
         return conditions_status(key, conditions, entry.metadata.generation) if conditions else None
 
-    reads = (base.reports, backends.workloads.by_entry, waypoints.captures.rows, waypoints.ports.by_owner)
+    reads = (
+        base.settings,
+        base.reports,
+        backends.workloads.by_entry,
+        waypoints.captures.rows,
+        waypoints.ports.by_owner,
+    )
     return graph.map("service_entry_statuses", ObjectStatus, base.service_entries, make, reads=reads)

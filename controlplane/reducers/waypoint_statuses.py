@@ -8,18 +8,19 @@ from controlplane.krt import Collection, Fetch, Graph
 from controlplane.model.conditions import Condition, numbered
 from controlplane.model.ir import ObjectStatus
 from controlplane.model.kubernetes import Service
-from controlplane.reducers.base import Base
+from controlplane.reducers.base import Base, current_settings
 from controlplane.reducers.capture import Capture, Captures
 from controlplane.reducers.ingress import sort_virtual_addresses
 from controlplane.reducers.status_conditions import conditions_status, report_conditions, visible_report
 from controlplane.reducers.waypoint_ports import WaypointPort, WaypointPorts
 
 
-def bound_condition(fetch: Fetch, captures: Captures, ports: WaypointPorts, owner: str) -> Condition | None:
+def bound_condition(fetch: Fetch, base: Base, captures: Captures, ports: WaypointPorts, owner: str) -> Condition | None:
     """Whether a waypoint takes a service's traffic, and which of it not; None for a service that names none of ours.
 
     Args:
-        fetch: Reads ``captures.rows`` and ``ports.by_owner``.
+        fetch: Reads ``base.settings``, ``captures.rows`` and ``ports.by_owner``.
+        base: The settings.
         captures: Who names a waypoint.
         ports: The captured services' ports.
         owner: ``Kind namespace/name``.
@@ -31,10 +32,11 @@ def bound_condition(fetch: Fetch, captures: Captures, ports: WaypointPorts, owne
     problems = dict.fromkeys(problem for problem, _ in found if problem)
     if not found:
         problems = {"it has no TCP port that a waypoint could take": None}
-    elif capture.through_ingress and not any(sort_virtual_addresses(addresses, "ALL") for _, addresses in found):
-        problems[
-            "it has no address of its own that a gateway could connect to, so gateways answer 503; give it one"
-        ] = None
+    elif capture.through_ingress:
+        family = current_settings(fetch, base).dns_lookup_family
+        if not any(sort_virtual_addresses(addresses, family) for _, addresses in found):
+            problem = f"it has no address of its own that a gateway could connect to ({family}), so gateways answer 503"
+            problems[f"{problem}; give it one"] = None
     message = ". ".join((capture.bound.message, numbered(problems))) if problems else capture.bound.message
     return msgspec.structs.replace(capture.bound, message=message)
 
@@ -53,10 +55,10 @@ def declare_service_statuses(
     """Declare the statuses of Services that name a waypoint; what else there is to say of one is in them."""
 
     def make(capture: Capture, fetch: Fetch) -> ObjectStatus | None:
-        bound = bound_condition(fetch, captures, ports, capture.key)
+        bound = bound_condition(fetch, base, captures, ports, capture.key)
         report = fetch(base.reports, capture.key, view=visible_report)
         generation = fetch(base.services, capture.key.partition(" ")[2], view=_generation)
         return conditions_status(capture.key, [*([bound] if bound else []), *report_conditions(report)], generation)
 
-    reads = (base.reports, base.services, captures.rows, ports.by_owner)
+    reads = (base.settings, base.reports, base.services, captures.rows, ports.by_owner)
     return graph.map("service_statuses", ObjectStatus, captures.of_services, make, reads=reads)

@@ -67,12 +67,12 @@ class Waypoints:
     service_statuses: Collection[ObjectStatus]
     """Of Services that name a waypoint."""
 
-    def bound_condition(self, fetch: Fetch, owner: str) -> Condition | None:
+    def bound_condition(self, fetch: Fetch, base: Base, owner: str) -> Condition | None:
         """What the status of ``Kind namespace/name`` says of its waypoint; None where it names none of ours.
 
-        The caller declares ``reads=(captures.rows, ports.by_owner)``.
+        The caller declares ``reads=(base.settings, captures.rows, ports.by_owner)``.
         """
-        return bound_condition(fetch, self.captures, self.ports, owner)
+        return bound_condition(fetch, base, self.captures, self.ports, owner)
 
 
 def declare_waypoints(

@@ -15,9 +15,11 @@ import msgspec
 
 from controlplane.krt import Collection, Count, Fetch, Graph
 from controlplane.model.ir import WaypointChain, WaypointListener, WaypointRoute
+from controlplane.model.istio import AuthorizationPolicy
 from controlplane.model.kubernetes import Secret
 from controlplane.reducers import State
-from controlplane.reducers.base import current_settings
+from controlplane.reducers.authorization_rules import misread_rules, without_misread
+from controlplane.reducers.base import Base, current_settings
 from controlplane.translate.authorization import http_filters, network_filters
 from controlplane.translate.hashing import hashing_for, hashing_reads
 from controlplane.translate.resource import Resource, TypeUrl, resource
@@ -166,8 +168,7 @@ def _declare_chains(
 
     def make(chain: WaypointChain, fetch: Fetch) -> Iterator[WaypointFilterChain]:
         settings = current_settings(fetch, base)
-        found = [fetch(base.authorization_policies, key) for key in chain.policies]
-        policies = [policy for policy in found if policy is not None]
+        policies = [policy for key in chain.policies if (policy := _policy(fetch, base, key)) is not None]
         is_http = chain.application == "http"
         for protocol in sorted(set(fetch.by(by_gateway, chain.gateway, view=_protocol_of))):
             body = translate_chain(
@@ -178,8 +179,14 @@ def _declare_chains(
             )
             yield WaypointFilterChain((chain.gateway, protocol, chain.key[1]), body, "" if is_http else chain.cluster)
 
-    reads = (base.settings, base.authorization_policies, by_gateway)
+    reads = (base.settings, base.authorization_policies, base.reports, by_gateway)
     return graph.map("waypoint_filter_chains", WaypointFilterChain, state.waypoints.chains, make, reads=reads)
+
+
+def _policy(fetch: Fetch, base: Base, key: str) -> AuthorizationPolicy | None:
+    policy = fetch(base.authorization_policies, key)
+    misread = fetch(base.reports, f"AuthorizationPolicy {key}", view=misread_rules)
+    return without_misread(policy, misread or ()) if policy is not None else None
 
 
 def _body_of(row: WaypointFilterChain) -> bytes:

@@ -45,8 +45,8 @@ def compose_virtual_hosts(
     """The virtual hosts of a chain, ``*`` first, then one for each hostname that a route of the waypoint names.
 
     Within a host: routes of the service, whatever their hostnames; then those of the waypoint for this hostname, for each wider
-    one, for all. What none of them matches is 404, as GAMMA has it. The default serves hosts of which no route speaks: one that
-    the waypoint's routes do not name is none of theirs.
+    one, for all. What none of a service's own routes matches is 404, as GAMMA has it. A service without routes of its own is
+    reached as it is where the waypoint's do not match: one route of the waypoint must not turn off all that it captures.
 
     Args:
         gateway: The waypoint.
@@ -66,6 +66,6 @@ def compose_virtual_hosts(
         ranks: list[Rows[EncodedRoutes]] = [own]
         ranks += [by_hostname.get(pattern, []) for pattern in (hostname, *wider(hostname, ANY))]
         key = (gateway, route_configuration, hostname)
-        if not any(ranks):
-            ranks = [[EncodedRoutes((gateway, route_configuration, ""), (default,))]]
+        if not own:
+            ranks.append([EncodedRoutes((gateway, route_configuration, ""), (default,))])
         yield compose_virtual_host(key, ranks)

@@ -33,7 +33,6 @@ from .istio import (
 from .plane import Admin, envoy_for, free_port, planning, until
 from .waypoint_client import Address, node_proxy
 
-TIMES = 20
 SHOP, SECRET = Request("shop.example.com"), Request("shop.example.com", "/secret/1")
 GATEWAY = spiffe("demo", "web")
 SERVICE = {"group": "", "kind": "Service", "name": "shop"}
@@ -159,13 +158,13 @@ class Ways(dict[str, Tally]):
         await until(f"all come {way}", look)
 
 
-async def switch(scene: Scene, write: Callable[[dict[str, str]], None]) -> None:
-    """The label goes off and on again ``TIMES`` times under traffic: each time all requests change their way, and none fails."""
+async def switch(scene: Scene, write: Callable[[dict[str, str]], None], times: int = 10) -> None:
+    """The label goes off and on again so many times under traffic: each time all requests change their way, and none fails."""
     ways = Ways()
     async with Traffic(scene.port, SHOP, watch=ways) as traffic:
         await ways.turn(PASSED)
-        for number in range(TIMES):
+        for number in range(times):
             write(labels("true" if number % 2 else "false"))
             await ways.turn(PASSED if number % 2 else STRAIGHT)
     assert traffic.failures == 0, traffic.bad
-    print(f"{TIMES} switches, {traffic.by_status[200]} requests, {traffic.failures} failures")
+    print(f"{times} switches, {traffic.by_status[200]} requests, {traffic.failures} failures")

@@ -20,7 +20,7 @@ from .client import Request, Traffic, ask
 from .folder import Folder, backend_service
 from .ingress import ENTRY, GATEWAY, PASSED, SECRET, SHOP, STRAIGHT, Ways, labels, served, set_up, switch, way_of
 from .istio import destination_rule, namespace, proxy_waypoint
-from .plane import Command, envoy_at, free_port, until_answer
+from .plane import Command, envoy_at, free_port, until, until_answer
 from .waypoint_client import node_proxy
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio]
@@ -58,7 +58,7 @@ async def test_the_label_is_switched_under_traffic(folder: Folder, tmp_path: Pat
         scene.service(labels(), VIP)
         async with served(scene, tmp_path, VIP):
             await scene.until_way(PASSED)
-            await switch(scene, lambda own: scene.service(own, VIP))
+            await switch(scene, lambda own: scene.service(own, VIP), times=20)
 
 
 @pytest.mark.parametrize("resolution", ["STATIC", "DNS"])
@@ -221,6 +221,30 @@ async def test_a_rule_of_the_service_is_for_the_waypoint(folder: Folder, tmp_pat
         async with served(scene, tmp_path, VIP):
             await scene.until_way(PASSED)
             await switch(scene, lambda own: scene.service(own, VIP))
+
+
+async def test_a_rule_that_comes_and_goes_under_traffic(folder: Folder, tmp_path: Path) -> None:
+    """The way to the waypoint is by a rule's connection pool: one that keeps no connection is seen by the node's proxy."""
+    once = destination_rule("shop", "shop", connectionPool={"http": {"maxRequestsPerConnection": 1}})
+    async with set_up(folder) as scene:
+        scene.service(labels(), VIP)
+        ways = Ways()
+        async with served(scene, tmp_path, VIP) as (_, taken):
+            await scene.until_way(PASSED)
+            async with Traffic(scene.port, SHOP, watch=ways) as traffic:
+
+                async def connections(wanted: range) -> bool:
+                    before = taken.total()
+                    await traffic.answers.grow(20)
+                    return taken.total() - before in wanted
+
+                for _ in range(5):
+                    await until("connections are kept", lambda: connections(range(1)))
+                    folder.write("rule.yaml", once)
+                    await until("none is kept", lambda: connections(range(15, 30)))
+                    folder.remove("rule.yaml")
+            assert traffic.failures == 0, traffic.bad
+            assert not ways[STRAIGHT].total
 
 
 async def test_a_waypoint_that_comes_and_goes(folder: Folder, tmp_path: Path) -> None:

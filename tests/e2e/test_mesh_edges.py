@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import ssl
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -18,7 +19,7 @@ from .edges import SHOP, scene, stops, undisturbed
 from .folder import Folder, backend_service, endpoints
 from .identities import Authority, spiffe
 from .istio import USE_WAYPOINT, authorization, destination_rule, namespace, proxy_waypoint
-from .plane import envoy_at, free_port, until_answer
+from .plane import envoy_at, free_port, is_settled, until, until_answer
 from .waypoint_client import Address, node_proxy, proxied
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio]
@@ -61,6 +62,12 @@ async def test_authorities_that_come_late_and_are_rotated(folder: Folder, tmp_pa
             name: (await stack.enter_async_context(serving(Backend(name), server_side(tmp_path, pair)))).port
             for name, pair in (("old", old), ("new", new))
         }
+
+        async def both_are_trusted() -> bool:
+            served = await s.admin.text("/debug/snapshot")
+            is_served = all(json.dumps(pair.certificate)[1:-1] in served for pair in (old, new))
+            return is_served and await is_settled(s.admin)
+
         folder.write("rule.yaml", credentials("SIMPLE"))
         folder.write("shop.yaml", backend_service("shop", ports["old"]))
         s.route("shop")
@@ -73,6 +80,7 @@ async def test_authorities_that_come_late_and_are_rotated(folder: Folder, tmp_pa
             folder.write("secret.yaml", secret(ca_crt=new.certificate))
             await s.answers(200, "new")
             folder.write("secret.yaml", secret(ca_crt=new.certificate + old.certificate))
+            await until("both are trusted", both_are_trusted)
             async with undisturbed(s.port, SHOP):
                 folder.write("shop.yaml", backend_service("shop", ports["old"], ports["new"]))
                 await s.answer("old", "new")

@@ -226,7 +226,10 @@ def test_every_cel_rule_is_kept_or_accounted_for() -> None:
 
 
 def test_every_rule_that_keeps_cel_is_in_force() -> None:
-    tables = (RULES.table, WARNINGS.table)  # a workload without an address is warned of: the others of its object are served
+    tables = (
+        RULES.table,
+        WARNINGS.table,
+    )  # a workload without an address is warned of: the others of its object are served
     in_force = {rule for table in tables for rules in table.values() for rule in rules}
     assert {kept for kept in CEL.values() if callable(kept)} <= in_force | {istio.durations}
 

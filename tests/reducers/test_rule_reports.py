@@ -401,18 +401,18 @@ def tls_rule(mode: str = "MUTUAL", name: str = "cred", **spec: Any) -> Destinati
 FIELD = "spec.trafficPolicy.tls.credentialName"
 
 
-def test_a_secret_that_no_client_has(world: World) -> None:
+def test_a_secret_that_no_gateway_has(world: World) -> None:
     world.apply(entry("r1"), tls_rule())
     assert world.said("shop/r") == {}, "without a client nobody can know where it is to be"
     world.apply(proxy())
     assert world.said("shop/r")["ResolvedRefs"] == (
         "False",
         "InvalidCertificateRef",
-        f'{FIELD}: requests get 503: there is no Secret "cred" in namespace infra, where the clients are; '
+        f'{FIELD}: requests get 503: there is no Secret "cred" in the Gateway\'s namespace infra; '
         "create it there with tls.crt, tls.key and ca.crt",
     )
     world.apply(secret("shop/cred", pair=True, authorities=True), secret("infra/other", pair=True, authorities=True))
-    assert "ResolvedRefs" in world.said("shop/r"), "it is the client's namespace that counts"
+    assert "ResolvedRefs" in world.said("shop/r"), "it is the Gateway's namespace that counts"
     world.apply(secret("infra/cred", pair=True, authorities=True))
     assert world.said("shop/r") == {}
     world.apply(gone=[secret("infra/cred")])
@@ -450,26 +450,30 @@ def test_a_secret_need_not_hold_what_nothing_is_verified_by(world: World) -> Non
     assert world.said("shop/r") == {}
 
 
-def test_a_secret_that_one_of_the_clients_has_will_do(world: World) -> None:
-    edge = Proxy("q", "q.edge", "infra/edge", "", "")
+def test_a_secret_that_one_of_the_gateways_has_will_do(world: World) -> None:
+    edge = Proxy("q", "q.pods", "edge/edge", "", "")
     world.apply(entry("r1"), tls_rule("SIMPLE"), proxy(), edge, secret("edge/cred"))
     assert world.said("shop/r")["ResolvedRefs"][2] == (
         f"{FIELD}: requests get 503: Secret edge/cred has no ca.crt, "
-        'there is no Secret "cred" in namespace infra, where the clients are; '
+        'there is no Secret "cred" in the Gateway\'s namespace infra; '
         "add it to the Secret or create it there with ca.crt"
     )
     world.apply(secret("edge/cred", authorities=True))
     assert world.said("shop/r") == {}
     world.apply(tls_rule("SIMPLE", exportTo=["infra"]))
-    assert "namespace infra" in world.said("shop/r")["ResolvedRefs"][2], "edge does not see the rule"
+    assert "namespace infra" in world.said("shop/r")["ResolvedRefs"][2], "clients of pods do not see the rule"
+    world.apply(tls_rule("SIMPLE", exportTo=["pods"]))
+    assert world.said("shop/r") == {}, "and those of infra do not now"
     world.apply(tls_rule("SIMPLE", exportTo=["."]))
     assert world.said("shop/r") == {}, "nor does anybody now"
 
 
 def test_many_namespaces_are_summed_up(world: World) -> None:
-    proxies = [Proxy(f"p{n}", f"p.n{n}", "infra/edge", "", "") for n in range(7)]
+    proxies = [Proxy(f"p{n}", "p.pods", f"n{n}/edge", "", "") for n in range(7)]
     world.apply(entry("r1"), tls_rule(), *proxies)
-    assert "in namespaces n0, n1, n2, n3, n4, and 2 more, where" in world.said("shop/r")["ResolvedRefs"][2]
+    assert (
+        "in the Gateways' namespaces n0, n1, n2, n3, n4, and 2 more; create" in world.said("shop/r")["ResolvedRefs"][2]
+    )
 
 
 def test_a_secret_of_a_port_is_told_at_the_port(world: World) -> None:

@@ -190,9 +190,10 @@ def test_without_routes_everything_goes_to_the_service() -> None:
     assert row.clusters == (WEB.cluster,)
 
 
-def test_a_route_takes_the_defaults_place_whatever_it_matches() -> None:
+def test_a_route_of_the_service_takes_the_defaults_place_whatever_it_matches() -> None:
+    """The waypoint's own leave it where it is: they must not turn off all that the waypoint captures."""
     assert hosts_of(part("mine", "/a")) == {"*": ["demo/mine/0/0"]}
-    assert hosts_of(part("wide", "/a", rank=1)) == {"*": ["demo/wide/0/0"]}
+    assert hosts_of(part("wide", "/a", rank=1)) == {"*": ["demo/wide/0/0", "default"]}
     assert hosts_of(part("none")) == {"*": []}
 
 
@@ -218,7 +219,7 @@ def test_hostnames_of_the_waypoints_routes_are_virtual_hosts_of_their_own() -> N
 
 def test_hosts_that_no_route_names_keep_the_default() -> None:
     found = hosts_of(part("exact", "/x", rank=1, hostnames=("a.example.com",)))
-    assert found == {"*": ["default"], "a.example.com": ["demo/exact/0/0"]}
+    assert found == {"*": ["default"], "a.example.com": ["demo/exact/0/0", "default"]}
 
 
 @pytest.mark.envoy

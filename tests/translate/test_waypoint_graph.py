@@ -13,7 +13,7 @@ from controlplane.model.references import ObjectReference
 from controlplane.runtime.core import State
 from controlplane.runtime.options import RunOptions
 from controlplane.translate import TypeUrl
-from tests.conformance.manifests import Manifest, gateway, gateway_class, http_route, listener, manifest, rule
+from tests.conformance.manifests import Manifest, backend, gateway, gateway_class, http_route, listener, manifest, rule
 
 CAPTURED = 300
 ENTRANCE = "listener~0.0.0.0~15088"
@@ -93,9 +93,10 @@ def test_what_nothing_names_is_not_served() -> None:
     world = World(*waypoint(), captured(0), captured(1))
     names = {"kube_demo_s0_80", "kube_demo_s0_81", "kube_demo_s1_80", "kube_demo_s1_81"}
     assert world.served(TypeUrl.CLUSTER).keys() == names
-    world.events(world.applied(wide("/")))
+    own = http_route("own", rule(to=backend("s0", 80)), parents=[{"group": "", "kind": "Service", "name": "s1"}])
+    world.events(world.applied(own))
     assert world.served(TypeUrl.CLUSTER).keys() == names - {"kube_demo_s1_80"}, "the route took the default's place"
-    world.events(ObjectDeleted(ObjectReference("HTTPRoute", "demo", "wide")))
+    world.events(ObjectDeleted(ObjectReference("HTTPRoute", "demo", "own")))
     assert world.served(TypeUrl.CLUSTER).keys() == names
     world.events(*(ObjectDeleted(ObjectReference("Service", "demo", f"s{number}")) for number in range(2)))
     assert world.state.translation.resources.rows() == ()

@@ -71,7 +71,7 @@ def tls_is_one_thing(tls: ClientTLSSettings) -> Iterator[FieldProblem]:
     if tls.credential_name and files:
         yield FieldProblem("credentialName", f"does not go with {either(files)}", "leave it, and remove the files")
     elif tls.mode == "MUTUAL" and not tls.credential_name and not {"clientCertificate", "privateKey"} <= set(files):
-        remedy = "add it: a Secret with certificate and key, in the client's namespace"
+        remedy = "add it: a Secret with certificate and key, in the Gateway's namespace"
         yield FieldProblem("credentialName", "required with mode MUTUAL, but missing", remedy)
     if tls.insecure_skip_verify:
         verified_by = [("caCertificates", tls.ca_certificates), ("subjectAltNames", tls.subject_alt_names)]
@@ -118,10 +118,10 @@ def selected_rule_stays_at_home(rule: DestinationRule) -> Iterator[FieldProblem]
 
 
 def credential_is_a_name(tls: ClientTLSSettings) -> Iterator[FieldProblem]:
-    """The namespace is the client's, whoever that is."""
+    """The namespace is the Gateway's, wherever the rule is."""
     if tls.mode in _VERIFYING and "/" in tls.credential_name and "://" not in tls.credential_name:
         problem = f"{quoted(tls.credential_name)} is no Secret's name, so none is found: requests get 503"
-        yield FieldProblem("credentialName", problem, "use its name alone: it is read from the client's namespace")
+        yield FieldProblem("credentialName", problem, "use its name alone: it is read from the Gateway's namespace")
 
 
 def names_can_be_asked_for(tls: ClientTLSSettings) -> Iterator[FieldProblem]:
@@ -152,7 +152,7 @@ def credential_is_a_secret(tls: ClientTLSSettings) -> Iterator[FieldProblem]:
     """Certificates come from Secrets alone."""
     if "://" in tls.credential_name:
         problem = f"{quoted(tls.credential_name)} is not supported yet: only Secrets are read"
-        yield FieldProblem("credentialName", problem, "use the name of a Secret in the client's namespace")
+        yield FieldProblem("credentialName", problem, "use the name of a Secret in the Gateway's namespace")
 
 
 RULES: Final[dict[type[Row], tuple[Rule[Any], ...]]] = {

@@ -95,8 +95,9 @@ def test_attached_to_the_service_there_is_no_way_back() -> None:
 
 
 def test_attached_to_the_gateway() -> None:
+    """Of the service GAMMA speaks, and not of the waypoint: what the waypoint's routes do not match goes on to the service."""
     found = served(captured(), attached("r", [GATEWAY], to("a", "/a")))
-    assert where(found, "/a", "/b") == ["a", "404"]
+    assert where(found, "/a", "/b") == ["a", "own"]
 
 
 def test_attached_to_the_gateway_is_for_every_service_captured() -> None:

@@ -156,7 +156,7 @@ BROKEN = {
     "no certificate": (
         "{host: a, trafficPolicy: {tls: {mode: MUTUAL}}}",
         "spec.trafficPolicy.tls.credentialName: required with mode MUTUAL, but missing; add it: a "
-        "Secret with certificate and key, in the client's namespace",
+        "Secret with certificate and key, in the Gateway's namespace",
     ),
     "not verified by something": (
         "{host: a, trafficPolicy: {tls: {mode: SIMPLE, insecureSkipVerify: true, subjectAltNames: [a]}}}",
@@ -233,7 +233,7 @@ WARNED = {
     "Secret with a namespace": (
         "{host: a, trafficPolicy: {tls: {mode: SIMPLE, credentialName: b/a}}}",
         'spec.trafficPolicy.tls.credentialName: "b/a" is no Secret\'s name, so none is found: requests get 503; '
-        "use its name alone: it is read from the client's namespace",
+        "use its name alone: it is read from the Gateway's namespace",
     ),
     "two policies of a port": (
         "{host: a, trafficPolicy: {portLevelSettings: [{port: {number: 80}}, {port: {number: 80}}]}}",
@@ -257,7 +257,7 @@ UNSUPPORTED = {
     "credential of another kind": (
         "{host: a, trafficPolicy: {tls: {mode: SIMPLE, credentialName: 'configmap://a'}}}",
         'spec.trafficPolicy.tls.credentialName: "configmap://a" is not supported yet: only Secrets are '
-        "read; use the name of a Secret in the client's namespace",
+        "read; use the name of a Secret in the Gateway's namespace",
     ),
     "mode of the mesh": (
         "{host: a, trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}}",
