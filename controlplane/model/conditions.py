@@ -85,6 +85,10 @@ class Reason(StrEnum):
     """Ours, with CONSISTENT, which stays True: failover waits until an endpoint is gone."""
 
 
+_MOST: Final = 32_768
+"""Characters that Kubernetes takes of a message; a longer one would have the whole status refused."""
+
+
 class Condition(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """One condition. No clock: the transition time is added when a status is written to a server."""
 
@@ -99,7 +103,7 @@ class Condition(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
             "type": str(self.type),
             "status": "True" if self.status else "False",
             "reason": str(self.reason),
-            "message": self.message,
+            "message": self.message if len(self.message) <= _MOST else f"{self.message[: _MOST - 3]}...",
         }
         if generation is not None:
             document["observedGeneration"] = generation

@@ -29,6 +29,8 @@ from controlplane.model.problems import join
 from controlplane.model.references import FieldProblem
 from controlplane.reducers.authorization_paths import template_problem
 
+_LONGEST: Final = 4_096
+"""Of a value, in characters. A pattern too large for Envoy would be refused with the whole listener that it stands in."""
 _IN_A_RULE: Final = re.compile(r"spec\.rules\[(?P<position>[0-9]+)\]")
 
 
@@ -266,6 +268,8 @@ def _value_problem(name: str, value: str) -> tuple[str, str]:
     """Why a value of an attribute cannot be enforced, and what to do."""
     if not value:
         return "a value is empty", "remove it"
+    if len(value) > _LONGEST:
+        return f"a value has {len(value)} characters", f"use at most {_LONGEST}"
     if "\0" in value or "\n" in value or "\r" in value:
         return f"{value!r} holds a line's end or NUL", "remove it"
     match name:

@@ -28,6 +28,7 @@ from controlplane.translate.choices import (
 from controlplane.translate.cluster import secrets_of, translate_cluster
 from controlplane.translate.load_assignment import translate_endpoints, translate_virtual_addresses
 from controlplane.translate.resource import ClientResource, Encoded, Resource, TypeUrl, encoded
+from controlplane.translate.upstream_tls import without_credentials
 from controlplane.translate.uses import Demand, Use, demand
 
 
@@ -44,10 +45,17 @@ class Clusters:
     secret_uses: Collection[Use]
 
 
-def declare_clusters(graph: Graph, state: State, used: Collection[Demand]) -> Clusters:
-    """Declare what is served of the clusters that gateways use."""
+def declare_clusters(graph: Graph, state: State, used: Collection[Demand], secrets: Collection[Encoded]) -> Clusters:
+    """Declare what is served of the clusters that gateways use.
+
+    Args:
+        graph: Where.
+        state: The reducers' collections.
+        used: By (gateway, cluster).
+        secrets: Those that there are, by name.
+    """
     choices = declare_choices(graph, state, used)
-    clusters, assignments = _declare_forms(graph, state, choices)
+    clusters, assignments = _declare_forms(graph, state, choices, secrets)
     by_cluster = state.backends.by_cluster
 
     def made(fetch: Fetch, row: Choice) -> tuple[tuple[TypeUrl, str, Encoded], ...]:
@@ -101,7 +109,9 @@ def _is_served(backend: Backend) -> bool:
     return not backend.unserved
 
 
-def _declare_forms(graph: Graph, state: State, choices: Choices) -> tuple[Collection[Encoded], Collection[Encoded]]:
+def _declare_forms(
+    graph: Graph, state: State, choices: Choices, secrets: Collection[Encoded]
+) -> tuple[Collection[Encoded], Collection[Encoded]]:
     """The forms that somebody chose, each encoded once whoever they are, and none that nobody did."""
     base, backends = state.base, state.backends
     chosen = graph.union("choices", Choice, (choices.of_gateways, choices.of_clients))
@@ -132,6 +142,8 @@ def _declare_forms(graph: Graph, state: State, choices: Choices) -> tuple[Collec
             name = assignment_name(cluster, way)
             body = translate_cluster(by_address, through_address(policy), settings, assignment=name)
             return encoded(row.key, body)
+        if not all(fetch.exists(secrets, name) for name in secrets_of(policy, namespace)):
+            policy = without_credentials(policy)
         localities = locality_policy(policy, backend.traffic_distribution)
         groups: tuple[LocalityGroup, ...] = ()
         if backend.discovery != "endpoints":
@@ -156,7 +168,7 @@ def _declare_forms(graph: Graph, state: State, choices: Choices) -> tuple[Collec
     reads = (
         base.settings, base.destination_rules, base.pods, base.nodes, backends.by_cluster, backends.endpoints_by_cluster,
     )  # fmt: skip
-    clusters = graph.map("clusters", Encoded, cluster_forms, make_cluster, reads=reads)
+    clusters = graph.map("clusters", Encoded, cluster_forms, make_cluster, reads=(*reads, secrets))
     assignments = graph.map(
         "load_assignments", Encoded, assignment_forms, make_assignment, reads=(*reads, state.waypoints.ingress)
     )

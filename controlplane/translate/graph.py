@@ -51,9 +51,10 @@ def declare_translation(graph: Graph, state: State) -> Translation:
     virtual_hosts = graph.union("all_virtual_hosts", VirtualHostRow, (of_listeners, waypoints.virtual_hosts))
     virtual_host_resources = graph.map("virtual_host_resources", Resource, virtual_hosts, _make_virtual_host_resource)
     cluster_uses = declare_uses(graph, "clusters_of_virtual_hosts", virtual_hosts, _clusters_of)
-    clusters = declare_clusters(graph, state, find_used(graph, "cluster", [cluster_uses, waypoints.cluster_uses]))
-    secret_uses = declare_uses(graph, "secrets_of_ports", ports, _secrets_of)
     encoded_secrets = graph.map("encoded_secrets", Encoded, state.base.secrets, _encode_secret)
+    used_clusters = find_used(graph, "cluster", [cluster_uses, waypoints.cluster_uses])
+    clusters = declare_clusters(graph, state, used_clusters, encoded_secrets)
+    secret_uses = declare_uses(graph, "secrets_of_ports", ports, _secrets_of)
     used_secrets = find_used(graph, "secret", [secret_uses, clusters.secret_uses, waypoints.secret_uses])
     secrets = serve_shared(graph, "secret_resources", used_secrets, encoded_secrets, TypeUrl.SECRET)
     parts: tuple[Collection[Any], ...] = (

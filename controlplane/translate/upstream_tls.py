@@ -10,13 +10,16 @@ Nothing here falls back to plain text, nor to a certificate that nobody checked,
   requests get 503 and the backend sees no byte of them. Plain text would break the promise that the policy makes.
 * The same holds where a policy names files of the proxy's disk (``clientCertificate``, ``privateKey``, ``caCertificates`` but for
   ``system``) and no Secret: they are not read, and others than those that were asked for would be trusted.
-* A Secret that is missing, or lacks what is needed of it, is a cluster that cannot connect: requests get 503 until it comes.
+* A Secret that is missing, or lacks what is needed of it, is a cluster that cannot connect: requests get 503 until it comes; also
+  where an Envoy has had it (``without_credentials``).
 """
 
 from __future__ import annotations
 
 from ipaddress import ip_address
 from typing import Final
+
+import msgspec
 
 from controlplane._proto.envoy.config.core.v3 import DataSource, TransportSocket
 from controlplane._proto.envoy.extensions.transport_sockets.tls.v3 import (
@@ -81,6 +84,16 @@ def names_files(tls: ClientTLSSettings) -> bool:
     """Whether a policy relies on files of the proxy's own disk."""
     files = (tls.client_certificate, tls.private_key, tls.ca_certificates.removeprefix("system"))
     return any(files) and not tls.credential_name
+
+
+def without_credentials(policy: TrafficPolicy | None) -> TrafficPolicy | None:
+    """A policy whose Secret, or what is needed of it, is not there: no certificate is good enough.
+
+    An Envoy goes on using a Secret that is withdrawn, and a new one would not have it: so the cluster does not name it.
+    """
+    if policy is None or policy.tls is None:
+        return policy
+    return msgspec.structs.replace(policy, tls=msgspec.structs.replace(policy.tls, mode="ISTIO_MUTUAL"))
 
 
 def translate_tls(

@@ -25,7 +25,7 @@ from controlplane.translate.hashing import hashing_for, hashing_reads
 from controlplane.translate.resource import Resource, TypeUrl, resource
 from controlplane.translate.route import RouteEntry, translate_rule
 from controlplane.translate.secret import ca_name
-from controlplane.translate.uses import Use, declare_uses
+from controlplane.translate.uses import Demand, Use, declare_uses, demand
 from controlplane.translate.virtual_host import EncodedRoutes, VirtualHostRow
 from controlplane.translate.waypoint import translate_chain, translate_proxy_listener
 from controlplane.translate.waypoint_routes import RoutePart, compose_virtual_hosts, default_route
@@ -88,18 +88,11 @@ class PortRoute(msgspec.Struct, frozen=True):
     port: int
 
 
-class PortDemand(msgspec.Struct, frozen=True):
-    """Some chain needs a route for a port, however many do."""
-
-    key: tuple[str, int]
-    """Route, port."""
-
-
 class PortEntries(msgspec.Struct, frozen=True):
-    """The Envoy routes of an HTTPRoute for services on a port: redirections name it."""
+    """The Envoy routes of an HTTPRoute for services on a port: redirections name it, and the waypoint's namespace has rules."""
 
-    key: tuple[str, int]
-    """Route, port."""
+    key: tuple[str, str, int]
+    """Namespace of the waypoint, route, port."""
     entries: tuple[RouteEntry, ...]
 
 
@@ -223,6 +216,10 @@ def _declare_listeners(
     )
 
 
+def _entries_of(row: PortRoute) -> tuple[str, str, int]:
+    return row.key[0].partition("/")[0], row.key[2], row.port
+
+
 def _port_if_http(chain: WaypointChain) -> int | None:
     return chain.port if chain.application == "http" else None
 
@@ -242,15 +239,14 @@ def _declare_virtual_hosts(
 
     placed = graph.map("waypoint_port_routes", PortRoute, waypoints.routes, place, reads=(waypoints.chains,))
     of_chain = placed.index("waypoint_routes_by_chain", lambda row: row.key[:2])
-    counts = graph.count("waypoint_port_route_counts", placed, by=lambda row: (row.key[2], row.port))
-    wanted = graph.map("waypoint_port_demands", PortDemand, counts, lambda row, fetch: PortDemand(row.key))
+    wanted = demand(graph, "waypoint_port_routes_wanted", placed, by=_entries_of)
 
-    def encode(row: PortDemand, fetch: Fetch) -> PortEntries | None:
-        name, port = row.key
+    def encode(row: Demand, fetch: Fetch) -> PortEntries | None:
+        namespace, name, port = row.key
         route = fetch(state.routes, name)
         if route is None:
             return None
-        hashing = hashing_for(fetch, state, name.partition("/")[0])
+        hashing = hashing_for(fetch, state, namespace)
         entries = (e for rule in route.rules for e in translate_rule(route, rule, "http", port, hashing))
         return PortEntries(row.key, tuple(entries))
 
@@ -265,7 +261,7 @@ def _declare_virtual_hosts(
         gateway, name = row.key
         parts = []
         for part in fetch.by(of_chain, row.key):
-            found = fetch(encoded, (part.key[2], part.port))
+            found = fetch(encoded, _entries_of(part))
             # A route that cannot be encoded still keeps the default away: what it forbids must not come to pass by its failure.
             routes = EncodedRoutes(part.key, found.entries if found is not None else ())
             parts.append(RoutePart(part.rank, part.hostnames, routes))
