@@ -66,13 +66,13 @@ class Backends:
     """By host alone."""
     endpoints_by_cluster: Index[BackendEndpoints]
 
-    def find_hostname(self, fetch: Fetch, host: str, port: int, namespace: str) -> Backend | None:
+    def find_hostname(self, fetch: Fetch, host: str, port: int, namespace: str) -> Target | None:
         """The backend of a host and port, for whoever asks in a namespace.
 
         Only a backend's own host counts: no wildcard of another stands for it. The caller declares ``reads=(by_host,)``.
         """
-        found = fetch.by(self.by_host, (host.lower(), port))
-        return min((b for b in found if target_of(b).is_exported_to(namespace)), key=target_of, default=None)
+        found = fetch.by(self.by_host, (host.lower(), port), view=target_of)
+        return min((target for target in found if target.is_exported_to(namespace)), default=None)
 
 
 def declare_backends(graph: Graph, base: Base) -> Backends:

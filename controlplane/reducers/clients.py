@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from controlplane.krt import Collection, Count, Fetch, Graph, Index
+from controlplane.krt import Collection, Count, Fetch, Graph
 from controlplane.model.ir import (
     NODE,
     REGION,
@@ -74,7 +74,6 @@ class Clients:
     """By proxy."""
     classes: Collection[ClientClass]
     """Of a gateway without a proxy there is one: the gateway's namespace and no labels."""
-    classes_by_gateway: Index[ClientClass]
     label_keys: Collection[Count]
     """How many connected proxies carry a label, by its key."""
 
@@ -180,5 +179,4 @@ def declare_clients(graph: Graph, base: Base, gateways: Gateways, backends: Back
     of_clients = graph.map("present_classes", ClientClass, present, lambda count, fetch: parse_class(*count.key))
     defaults = graph.map("default_classes", ClientClass, gateways.owned, stand_in, reads=(served,))
     classes = graph.union("client_classes", ClientClass, (of_clients, defaults))
-    by_gateway = classes.index("classes_by_gateway", lambda row: row.key[0])
-    return Clients(clients, classes, by_gateway, label_keys)
+    return Clients(clients, classes, label_keys)

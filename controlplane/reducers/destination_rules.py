@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from controlplane.krt import Collection, Fetch, Graph, Index
+from controlplane.krt import Collection, Fetch, Graph
 from controlplane.model.addresses import parse_address
 from controlplane.model.ir import (
     NETWORK,
@@ -72,13 +72,10 @@ class RuleHost(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class DestinationRules:
-    """DestinationRules, and where they can apply."""
+    """Where DestinationRules can apply."""
 
-    rules: Collection[DestinationRule]
     of_clusters: Collection[BackendRules]
     """By cluster; only of backends whose host some rule matches."""
-    clusters_by_rule: Index[BackendRules]
-    """The same by rule, ``namespace/name``."""
 
 
 def resolve_host(host: str, namespace: str, cluster_domain: str) -> str:
@@ -284,5 +281,4 @@ def declare_destination_rules(graph: Graph, base: Base, backends: Backends) -> D
         return BackendRules(backend.cluster, tuple(sorted(found, key=lambda candidate: candidate.rule)))
 
     of_clusters = graph.map("backend_rules", BackendRules, backends.backends, find_rules, reads=(by_lookup,))
-    by_rule = of_clusters.index("backend_rules_by_rule", lambda row: [c.rule for c in row.candidates])
-    return DestinationRules(base.destination_rules, of_clusters, by_rule)
+    return DestinationRules(of_clusters)

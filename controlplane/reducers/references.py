@@ -186,10 +186,8 @@ class Resolver:
             text = f"{named} has no namespace; remove {reference.namespace!r}, or name the ServiceEntry"
             return Unresolved(Reason.UNSUPPORTED_VALUE, text)
         if port is not None:
-            found = self._fetch.by(self._backends.by_host, (host, port), view=target_of)
-            visible = [target for target in found if target.is_exported_to(self._namespace)]
-            if visible:
-                target = min(visible)
+            target = self._backends.find_hostname(self._fetch, host, port, self._namespace)
+            if target is not None:
                 kind, owner, *_ = target.key
                 namespace, _, name = owner.partition("/")
                 forbidden = self._forbid("", kind, namespace, name) if kind == "Service" else None

@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from controlplane.krt import Collection, Fetch, Graph, Index
+from controlplane.krt import Collection, Fetch, Graph
 from controlplane.model.conditions import Condition
 from controlplane.model.ir import (
     IngressVirtualAddresses,
@@ -61,7 +61,6 @@ class Waypoints:
     listeners: Collection[WaypointListener]
     """Those that are served: their place is free, and HBONE has a certificate and knows whom to trust."""
     chains: Collection[WaypointChain]
-    chains_by_gateway: Index[WaypointChain]
     routes: Collection[WaypointRoute]
     ingress: Collection[IngressVirtualAddresses]
     service_statuses: Collection[ObjectStatus]
@@ -87,13 +86,11 @@ def declare_waypoints(
 ) -> Waypoints:
     """Declare waypoints."""
     chains = _declare_chains(graph, ports, authorization)
-    by_gateway = chains.index("waypoint_chains_by_gateway", lambda chain: chain.gateway)
     return Waypoints(
         captures=captures,
         ports=ports,
         listeners=_declare_listeners(graph, base, gateways),
         chains=chains,
-        chains_by_gateway=by_gateway,
         routes=_declare_routes(graph, attachments, chains),
         ingress=declare_ingress(graph, base, captures, backends),
         service_statuses=declare_service_statuses(graph, base, captures, ports),

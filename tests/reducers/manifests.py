@@ -24,7 +24,9 @@ def maybe(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]
     return st.fixed_dictionaries({}, optional=fields)
 
 
-def object_of(kind: str, api: str, names: tuple[str, ...], **more: st.SearchStrategy[Any]) -> st.SearchStrategy[Manifest]:
+def object_of(
+    kind: str, api: str, names: tuple[str, ...], **more: st.SearchStrategy[Any]
+) -> st.SearchStrategy[Manifest]:
     metadata = st.fixed_dictionaries(
         {"name": st.sampled_from(names), "namespace": namespaces_of},
         optional={

@@ -213,7 +213,7 @@ class Mesh:
 
     def chains(self, gateway: str = f"{NAMESPACE}/wp") -> dict[str, WaypointChain]:
         """The chains of a waypoint by name."""
-        return {row.key[1]: row for row in self.rows.waypoints.chains_by_gateway.get(gateway)}
+        return {row.key[1]: row for row in self.rows.waypoints.chains.rows() if row.gateway == gateway}
 
     def matches(self, gateway: str = f"{NAMESPACE}/wp") -> dict[str, list[str]]:
         """The places of each chain: addresses, with the port."""

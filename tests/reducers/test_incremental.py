@@ -117,7 +117,9 @@ class Incremental(RuleBasedStateMachine):
         assert types == set(TypeUrl), "the working set has every type of resource"
         rows = self.state.rows
         assert self.state.translation.client_resources.rows(), "and some that depend on who asks"
-        assert {len(c.rows()) > 0 for c in (rows.waypoints.chains, rows.waypoints.routes, rows.waypoints.ingress)} == {True}
+        assert {len(c.rows()) > 0 for c in (rows.waypoints.chains, rows.waypoints.routes, rows.waypoints.ingress)} == {
+            True
+        }
 
     @rule(raws=st.lists(mesh_manifests, min_size=1, max_size=4))
     def apply(self, raws: list[dict[str, Any]]) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from controlplane.model.base import ObjectMeta
 from controlplane.model.decode import Decoded, decode_object
 from controlplane.model.events import ObjectApplied, ProxyConnected, ProxyDisconnected
+from controlplane.model.kubernetes import Secret
 from controlplane.runtime.core import State
 from controlplane.runtime.offline import fold_events
 from controlplane.runtime.options import RunOptions
@@ -128,3 +130,39 @@ def test_a_class_goes_with_its_last_proxy() -> None:
     left = fold_events([*events, *gone, *located, *(ProxyDisconnected(p.proxy) for p in located)], RunOptions()).state
     assert [row.key for row in left.rows.clients.classes.rows()] == [("demo/web", "demo")]
     assert left.translation.client_resources.rows(), "what would be served to whoever comes"
+
+
+def test_a_proxy_does_not_say_whose_secrets_it_is_served() -> None:
+    """A node id names a namespace, and whoever connects writes it: Secrets are those of the Gateway's own namespace."""
+    tls = {"tls": {"mode": "MUTUAL", "credentialName": "cred"}}
+    rules = [
+        manifest(
+            "DestinationRule",
+            "networking.istio.io/v1",
+            "tls",
+            spec={"host": "s0", "trafficPolicy": {**tls, "loadBalancer": {"localityLbSetting": {}}}},
+        )
+    ]
+    secrets = [secret("cred", "demo"), secret("cred", "victim")]
+    stranger = ProxyConnected(proxy="x.victim#1", node="x.victim", gateway="demo/web", locality="r1/z1")
+    before = fold_events([*events_of(*world(1, 0, {}), *rules), *secrets], RunOptions()).state
+    after = fold_events([*events_of(*world(1, 0, {}), *rules), *secrets, stranger], RunOptions()).state
+    for state in (before, after):
+        names = {row.name for row in state.translation.resources.rows() if row.key[1] == str(TypeUrl.SECRET)}
+        assert names == {"demo/cred", "demo/cred~ca"}
+    assert "victim/cred" not in repr(after.translation.client_resources.rows())
+
+
+def secret(name: str, namespace: str) -> ObjectApplied:
+    """A pair and authorities."""
+    return ObjectApplied(
+        Secret(
+            metadata=ObjectMeta(name=name, namespace=namespace),
+            type="kubernetes.io/tls",
+            certificate_chain="certificate",
+            key_digest=f"sha256:{namespace}",
+            pair_digest=f"sha256:{namespace}",
+            ca_certificates="authorities",
+            ca_digest=f"sha256:{namespace}",
+        )
+    )
