@@ -20,7 +20,7 @@ from controlplane.translate.listener import translate_listener, translate_route_
 from controlplane.translate.resource import ClientResource, Encoded, Resource, TypeUrl, resource
 from controlplane.translate.secret import translate_ca, translate_secret
 from controlplane.translate.uses import Demand, declare_uses, find_used, serve_shared
-from controlplane.translate.virtual_host import VirtualHostRow, declare_virtual_hosts
+from controlplane.translate.virtual_host import VirtualHostRow, clusters_of_host, declare_virtual_hosts
 from controlplane.translate.waypoint_graph import declare_waypoint_resources
 
 
@@ -41,18 +41,15 @@ def declare_translation(graph: Graph, state: State) -> Translation:
     listeners = _declare_listeners(graph, state)
     waypoints = declare_waypoint_resources(graph, state)
     route_configuration_uses = declare_uses(graph, "route_configurations_of_ports", ports, _route_configurations_of)
-    used_route_configurations = find_used(
-        graph, "route_configuration", [route_configuration_uses, waypoints.route_configuration_uses]
-    )
+    used_route_configurations = find_used(graph, "route_configuration", [route_configuration_uses])
     route_configurations = graph.map(
         "route_configuration_resources", Resource, used_route_configurations, _make_route_configuration
     )
-    of_listeners = declare_virtual_hosts(graph, state, used_route_configurations)
-    virtual_hosts = graph.union("all_virtual_hosts", VirtualHostRow, (of_listeners, waypoints.virtual_hosts))
+    virtual_hosts = declare_virtual_hosts(graph, state, used_route_configurations)
     virtual_host_resources = graph.map("virtual_host_resources", Resource, virtual_hosts, _make_virtual_host_resource)
-    cluster_uses = declare_uses(graph, "clusters_of_virtual_hosts", virtual_hosts, _clusters_of)
+    cluster_uses = declare_uses(graph, "clusters_of_virtual_hosts", virtual_hosts, clusters_of_host)
     encoded_secrets = graph.map("encoded_secrets", Encoded, state.base.secrets, _encode_secret)
-    used_clusters = find_used(graph, "cluster", [cluster_uses, waypoints.cluster_uses])
+    used_clusters = find_used(graph, "cluster", [cluster_uses, *waypoints.cluster_uses])
     clusters = declare_clusters(graph, state, used_clusters, encoded_secrets)
     secret_uses = declare_uses(graph, "secrets_of_ports", ports, _secrets_of)
     used_secrets = find_used(graph, "secret", [secret_uses, clusters.secret_uses, waypoints.secret_uses])
@@ -89,12 +86,6 @@ def _secrets_of(row: ListenerPort) -> Iterator[tuple[str, ...]]:
     gateway, address, port = row.key
     for name in sorted({secret for chain in row.chains for secret in chain.secrets}):
         yield gateway, name, address, str(port)
-
-
-def _clusters_of(row: VirtualHostRow) -> Iterator[tuple[str, ...]]:
-    gateway, route_configuration, hostname = row.key
-    for cluster in row.clusters:
-        yield gateway, cluster, route_configuration, hostname
 
 
 def _make_route_configuration(row: Demand, fetch: Fetch) -> Resource:

@@ -6,7 +6,7 @@ that Envoy updates a listener in place and disturbs no connection of another hos
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -42,9 +42,12 @@ from controlplane._proto.google.protobuf import Any
 from controlplane.model.events import Settings
 from controlplane.model.ir import ListenerChain, ListenerPort
 from controlplane.translate.config_source import ads
+from controlplane.translate.wire import embed
 
 BUFFER_LIMIT: Final = 32_768
 TLS: Final = "envoy.transport_sockets.tls"
+_VIRTUAL_HOSTS: Final = 2
+"""Field of RouteConfiguration. Source: route.proto."""
 _ROUTER: Final = "envoy.filters.http.router"
 _MANAGER: Final = "envoy.filters.network.http_connection_manager"
 _TLS_INSPECTOR: Final = "envoy.filters.listener.tls_inspector"
@@ -123,3 +126,9 @@ def translate_listener(row: ListenerPort, settings: Settings) -> tuple[str, byte
 def translate_route_configuration(name: str) -> bytes:
     """A route configuration: a name and the way to its virtual hosts, the same for all time (ADR 0002)."""
     return bytes(RouteConfiguration(name=name, vhds=Vhds(config_source=ads()), ignore_port_in_host_matching=True))
+
+
+def compose_route_configuration(name: str, virtual_hosts: Iterable[bytes]) -> bytes:
+    """A route configuration that holds its virtual hosts, which are encoded already. For the few of a chain of a waypoint."""
+    frame = bytes(RouteConfiguration(name=name, ignore_port_in_host_matching=True))
+    return b"".join((frame, *(embed(_VIRTUAL_HOSTS, body) for body in virtual_hosts)))

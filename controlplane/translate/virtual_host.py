@@ -126,3 +126,10 @@ def encode_routes(route: ResolvedRoute, fetch: Fetch, state: State) -> Iterator[
         hashing = hashing_for(fetch, state, place[0].partition("/")[0])
         entries = (e for rule in route.rules for e in translate_rule(route, rule, scheme, listener.port, hashing))
         yield EncodedRoutes((*place, route.key), tuple(entries))
+
+
+def clusters_of_host(row: VirtualHostRow) -> Iterator[tuple[str, ...]]:
+    """Uses of the clusters that a virtual host names."""
+    gateway, route_configuration, hostname = row.key
+    for cluster in row.clusters:
+        yield gateway, cluster, route_configuration, hostname

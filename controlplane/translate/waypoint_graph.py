@@ -22,11 +22,12 @@ from controlplane.reducers.authorization_rules import misread_rules, without_mis
 from controlplane.reducers.base import Base, current_settings
 from controlplane.translate.authorization import http_filters, network_filters
 from controlplane.translate.hashing import hashing_for, hashing_reads
+from controlplane.translate.listener import compose_route_configuration
 from controlplane.translate.resource import Resource, TypeUrl, resource
 from controlplane.translate.route import RouteEntry, translate_rule
 from controlplane.translate.secret import ca_name
 from controlplane.translate.uses import Demand, Use, declare_uses, demand
-from controlplane.translate.virtual_host import EncodedRoutes, VirtualHostRow
+from controlplane.translate.virtual_host import EncodedRoutes, VirtualHostRow, clusters_of_host
 from controlplane.translate.waypoint import translate_chain, translate_proxy_listener
 from controlplane.translate.waypoint_routes import RoutePart, compose_virtual_hosts, default_route
 from controlplane.translate.waypoint_tunnel import (
@@ -44,12 +45,14 @@ _HBONE: Final = "HBONE"
 class WaypointResources:
     """What waypoints add to what is served."""
 
-    resources: tuple[Collection[Resource], Collection[Resource]]
-    """Listeners; and the inner listener with the cluster that leads there."""
-    virtual_hosts: Collection[VirtualHostRow]
-    route_configuration_uses: Collection[Use]
-    cluster_uses: Collection[Use]
-    """Of chains that speak no HTTP; those of virtual hosts are theirs."""
+    resources: tuple[Collection[Resource], ...]
+    """Listeners; the inner listener with the cluster that leads there; route configurations.
+
+    A chain has a route configuration of its own, with one virtual host nearly always: it stands in it. By VHDS each would be a
+    subscription that the listener waits for, and a thousand captured ports would hold up everything else for seconds.
+    """
+    cluster_uses: tuple[Collection[Use], Collection[Use]]
+    """Of chains that speak no HTTP, and of virtual hosts."""
     secret_uses: Collection[Use]
 
 
@@ -100,21 +103,31 @@ def declare_waypoint_resources(graph: Graph, state: State) -> WaypointResources:
     """Declare everything between the rows of waypoints and the wire."""
     entrances = _declare_entrances(graph, state)
     chains = _declare_chains(graph, state, entrances)
+    served = demand(graph, "waypoint_route_configurations_wanted", chains, by=_route_configuration_of)
+    virtual_hosts = _declare_virtual_hosts(graph, state, served)
+    by_route_configuration = virtual_hosts.index("waypoint_virtual_hosts_by_chain", lambda row: row.key[:2])
+
+    def make_route_configuration(row: Demand, fetch: Fetch) -> Resource:
+        gateway, name = row.key
+        hosts = fetch.by(by_route_configuration, row.key)
+        body = compose_route_configuration(name, [host.body for host in hosts])
+        return resource(gateway, TypeUrl.ROUTE_CONFIGURATION, name, body)
+
+    route_configurations = graph.map(
+        "waypoint_route_configurations", Resource, served, make_route_configuration, reads=(by_route_configuration,)
+    )
     return WaypointResources(
-        resources=_declare_listeners(graph, state, entrances, chains),
-        virtual_hosts=_declare_virtual_hosts(graph, state, chains),
-        route_configuration_uses=declare_uses(
-            graph, "route_configurations_of_waypoints", chains, _route_configurations_of
+        resources=(*_declare_listeners(graph, state, entrances, chains), route_configurations),
+        cluster_uses=(
+            declare_uses(graph, "clusters_of_waypoints", chains, _clusters_of),
+            declare_uses(graph, "clusters_of_waypoint_hosts", virtual_hosts, clusters_of_host),
         ),
-        cluster_uses=declare_uses(graph, "clusters_of_waypoints", chains, _clusters_of),
         secret_uses=declare_uses(graph, "secrets_of_waypoints", entrances, _secrets_of),
     )
 
 
-def _route_configurations_of(row: WaypointFilterChain) -> Iterator[tuple[str, ...]]:
-    gateway, protocol, name = row.key
-    if not row.cluster:
-        yield gateway, name, protocol, name
+def _route_configuration_of(row: WaypointFilterChain) -> tuple[str, str] | None:
+    return None if row.cluster else (row.key[0], row.key[2])
 
 
 def _clusters_of(row: WaypointFilterChain) -> Iterator[tuple[str, ...]]:
@@ -228,9 +241,7 @@ def _cluster_of(chain: WaypointChain) -> str:
     return chain.cluster
 
 
-def _declare_virtual_hosts(
-    graph: Graph, state: State, chains: Collection[WaypointFilterChain]
-) -> Collection[VirtualHostRow]:
+def _declare_virtual_hosts(graph: Graph, state: State, served: Collection[Demand]) -> Collection[VirtualHostRow]:
     waypoints = state.waypoints
 
     def place(row: WaypointRoute, fetch: Fetch) -> PortRoute | None:
@@ -253,11 +264,8 @@ def _declare_virtual_hosts(
     encoded = graph.map(
         "waypoint_port_entries", PortEntries, wanted, encode, reads=(state.routes, *hashing_reads(state))
     )
-    served = graph.count(
-        "waypoint_route_configurations", chains, by=lambda row: None if row.cluster else (row.key[0], row.key[2])
-    )
 
-    def make(row: Count, fetch: Fetch) -> Iterator[VirtualHostRow]:
+    def make(row: Demand, fetch: Fetch) -> Iterator[VirtualHostRow]:
         gateway, name = row.key
         parts = []
         for part in fetch.by(of_chain, row.key):

@@ -22,7 +22,7 @@ from controlplane.xds.response import Response
 from controlplane.xds.tables import Entry, Table
 from controlplane.xds.types import CDS, EDS, LDS, PUSH_ORDER, RDS, ROUTE_CONFIGURATION, SDS, VHDS, rule_of
 from controlplane.xds.vhds import VirtualHosts
-from controlplane.xds.wire import ErrorDetail, Request, load_assignment_of
+from controlplane.xds.wire import ErrorDetail, Request, holds_virtual_hosts, load_assignment_of
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -170,6 +170,9 @@ class Machine:
         for name in update.dropped:
             hosts.withdraw(name)
         for name in routes.table.names() if update.gained_all else update.answer:
+            entry = routes.table.get(name)
+            if entry is not None and holds_virtual_hosts(entry.resource.body):
+                continue
             if routes.is_in_step(name):
                 hosts.recall(name)
             else:

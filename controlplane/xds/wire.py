@@ -30,6 +30,7 @@ from controlplane.xds.protobuf import (
 )
 
 _EDS_CLUSTER_CONFIG, _SERVICE_NAME = 3, 2
+_VIRTUAL_HOSTS, _VHDS = 2, 9
 _VERSIONS = 5 << 3 | LENGTH
 _SUBSCRIBE = 3 << 3 | LENGTH
 _UNSUBSCRIBE = 4 << 3 | LENGTH
@@ -183,6 +184,18 @@ def load_assignment_of(cluster: bytes) -> str:
     except XdsError:
         pass
     return ""
+
+
+def holds_virtual_hosts(route_configuration: bytes) -> bool:
+    """Whether an encoded RouteConfiguration holds virtual hosts itself, and none come by VHDS.
+
+    Source: envoy/config/route/v3/route.proto, ``RouteConfiguration.virtual_hosts`` and ``vhds``.
+    """
+    try:
+        numbers = {number for number, _, _ in fields(route_configuration)}
+    except XdsError:
+        return False
+    return _VIRTUAL_HOSTS in numbers and _VHDS not in numbers
 
 
 def resource_head(type_url: str, name: str, version: str, body_length: int) -> bytes:

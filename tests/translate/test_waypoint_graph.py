@@ -73,7 +73,8 @@ def test_a_change_costs_itself() -> None:
     world = World(*waypoint(), *services, wide("/a"))
     assert world.runs()["waypoint_filter_chains"] == 2 * CAPTURED
     assert world.runs()["waypoint_port_entries"] == 1, "one route, one port"
-    assert len(world.served(TypeUrl.VIRTUAL_HOST)) == CAPTURED
+    assert len(world.served(TypeUrl.ROUTE_CONFIGURATION)) == CAPTURED
+    assert not world.served(TypeUrl.VIRTUAL_HOST), "each stands in its route configuration"
     first = world.served(TypeUrl.LISTENER)[ENTRANCE]
 
     runs = world.events(world.applied(captured(CAPTURED)))

@@ -2,9 +2,12 @@
 
 import pytest
 
+from controlplane._proto.envoy.config.core.v3 import AggregatedConfigSource, ConfigSource
+from controlplane._proto.envoy.config.route.v3 import RouteConfiguration, Vhds, VirtualHost
 from controlplane.xds.types import ROUTE_CONFIGURATION as RDS
 from controlplane.xds.types import VIRTUAL_HOST as VHDS
 from controlplane.xds.types import route_configuration_of
+from tests.xds.conftest import SCOPE, Row
 
 
 @pytest.fixture
@@ -267,3 +270,17 @@ def test_virtual_hosts_come_also_when_nobody_answers_for_route_configurations_an
     client.now += 60
     assert said(client.responses()) == [("VHDS", {"other/z": "1"}, ())]
     assert said(client.ask(RDS, "rc")) == [("RDS", {"rc": "1"}, ()), ("VHDS", {"rc/x": "1", "rc/y": "1"}, ())]
+
+
+def test_v7_a_configuration_that_holds_its_hosts_has_none_sent(world, client, said):
+    """A waypoint's: there is no VHDS for it, and no removal that would end a wait which nobody has."""
+    host = VirtualHost(name="own/*", domains=["*"])
+    body = bytes(RouteConfiguration(name="own", virtual_hosts=[host]))
+    by_vhds = bytes(RouteConfiguration(name="rc", vhds=Vhds(config_source=ConfigSource(ads=AggregatedConfigSource()))))
+    rows = [Row("own", "1", body), Row("rc", "1", by_vhds)]
+    world.views.apply(((SCOPE, RDS, row.name, row) for row in rows), seq=1)
+    [routes] = client.ask(RDS, "own", "rc")
+    client.ask(VHDS)
+    assert said(client.ack(routes)) == [("VHDS", {}, ("rc/-",))]
+    again = client.ask(RDS, "own", unsubscribe=["rc"])
+    assert [response.type_url for response in client.settle(again) if response.type_url == VHDS] == []

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from grpclib.const import Status
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from controlplane._proto.envoy.config.cluster.v3 import Cluster
-from controlplane._proto.envoy.config.core.v3 import Node
+from controlplane._proto.envoy.config.cluster.v3 import Cluster, ClusterEdsClusterConfig
+from controlplane._proto.envoy.config.core.v3 import AggregatedConfigSource, ConfigSource, Node
 from controlplane._proto.envoy.service.discovery.v3 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 from controlplane._proto.google.rpc import Status as RpcStatus
 from controlplane.xds import XdsError
 from controlplane.xds.protobuf import field, fields, read_varint, varint
 from controlplane.xds.types import CLUSTER
-from controlplane.xds.wire import ErrorDetail, Request, compose_response, find_node, resource_head, scan_request
+from controlplane.xds.wire import (
+    ErrorDetail,
+    Request,
+    compose_response,
+    find_node,
+    load_assignment_of,
+    resource_head,
+    scan_request,
+)
 
 names = st.text(max_size=200)
 versions = st.dictionaries(names, names, max_size=8)
@@ -227,3 +237,11 @@ def test_p2_a_resource_carries_the_type_of_its_response():
     assert resource.resource is not None
     assert resource.resource.type_url == CLUSTER
     assert resource.resource.unpack() == Cluster(name="a")
+
+
+@pytest.mark.parametrize("service_name", ["", "apart", "a~address"])
+def test_p17_the_name_of_a_cluster_s_load_assignment(service_name):
+    config = ClusterEdsClusterConfig(eds_config=ConfigSource(ads=AggregatedConfigSource()), service_name=service_name)
+    cluster = Cluster(name="c", eds_cluster_config=config, connect_timeout=timedelta(seconds=5))
+    assert load_assignment_of(bytes(cluster)) == service_name
+    assert load_assignment_of(bytes(Cluster(name="c"))) == load_assignment_of(b"no cluster") == ""

@@ -195,7 +195,9 @@ class View:
 
     @property
     def virtual_hosts(self) -> dict[str, Json]:
-        return self.table(VIRTUAL_HOST)
+        """By VHDS, or in their RouteConfiguration."""
+        held = [host for each in self.route_configurations.values() for host in each.get("virtualHosts", ())]
+        return {**self.table(VIRTUAL_HOST), **{host["name"]: host for host in held}}
 
     @property
     def route_configurations(self) -> dict[str, Json]:
