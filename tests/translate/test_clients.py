@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from controlplane.log import MemoryLog
 from controlplane.model.base import ObjectMeta
+from controlplane.model.codec import EventCodec
 from controlplane.model.decode import Decoded, decode_object
-from controlplane.model.events import ObjectApplied, ProxyConnected, ProxyDisconnected
+from controlplane.model.events import (
+    ControlPlaneStarted,
+    ObjectApplied,
+    ProxyConnected,
+    ProxyDisconnected,
+    SourceSynced,
+)
 from controlplane.model.kubernetes import Secret
+from controlplane.model.objects import KINDS
 from controlplane.runtime.core import State
 from controlplane.runtime.offline import fold_events
 from controlplane.runtime.options import RunOptions
 from controlplane.translate import TypeUrl
+from controlplane.translate.cluster import translate_cluster
 from tests.conformance.manifests import Manifest, endpoint_slice, gateway, gateway_class, http_route, manifest, rule
 
 ZONES = ("r1/z1", "r1/z2", "r2/z3")
@@ -166,3 +178,28 @@ def secret(name: str, namespace: str) -> ObjectApplied:
             ca_digest=f"sha256:{namespace}",
         )
     )
+
+
+def test_a_form_that_cannot_be_made_leaves_what_was_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new rule whose translation fails: the failure is told, and every proxy keeps its cluster as it was."""
+    log: MemoryLog[Any] = MemoryLog(EventCodec())
+    state = State()
+    started = ControlPlaneStarted(version="t", settings=RunOptions().settings(), sources={"t": tuple(KINDS)})
+    state.apply(log.append([started, *events_of(*world(2, 0, {})), SourceSynced(tuple(KINDS))], source="t"))
+    before = {row.key: row for row in state.translation.resources.rows()}
+
+    def fail(backend: Any, policy: Any, *arguments: Any, **named: Any) -> bytes:
+        if policy is not None:
+            raise ValueError("no such luck")
+        return translate_cluster(backend, policy, *arguments, **named)
+
+    monkeypatch.setattr("controlplane.translate.clusters.translate_cluster", fail)
+    rule_ = manifest(
+        "DestinationRule",
+        "networking.istio.io/v1",
+        "d",
+        spec={"host": "s0", "trafficPolicy": {"outlierDetection": {"consecutive5xxErrors": 3}}},
+    )
+    state.apply(log.append(events_of(rule_), source="t"))
+    assert {failure.node for failure in state.graph.failures()} == {"clusters", "cluster_resources"}
+    assert {row.key: row for row in state.translation.resources.rows()} == before
