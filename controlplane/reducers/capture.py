@@ -180,7 +180,7 @@ class _Capturer:
         return _refusal(Reason.ATTACHMENT_DENIED, text)
 
     def _through_ingress(self, own: str | None, inherited: str | None) -> tuple[bool, str]:
-        """Whether gateways go by the waypoint, and what there is to say of it."""
+        """Whether gateways go by the waypoint, and if they do not, what there is to say of it."""
         label = own if own is not None else inherited
         if label is None:
             return False, ""
@@ -192,7 +192,7 @@ class _Capturer:
             return False, ". Ingress traffic is not using the waypoint"
         if not current_settings(self._fetch, self._base).ingress_use_waypoints:
             return False, ". Ingress traffic is not using the waypoint, since the setting INGRESS_USE_WAYPOINTS is off"
-        return True, ". Ingress traffic will traverse the waypoint"
+        return True, ""
 
 
 def declare_captures(graph: Graph, base: Base, gateways: Gateways) -> Captures:

@@ -32,13 +32,17 @@ def bound_condition(fetch: Fetch, base: Base, captures: Captures, ports: Waypoin
     problems = dict.fromkeys(problem for problem, _ in found if problem)
     if not found:
         problems = {"it has no TCP port that a waypoint could take": None}
-    elif capture.through_ingress:
+    sentences = [capture.bound.message]
+    if found and capture.through_ingress:
         family = current_settings(fetch, base).dns_lookup_family
-        if not any(sort_virtual_addresses(addresses, family) for _, addresses in found):
-            problem = f"it has no address of its own that a gateway could connect to ({family}), so gateways answer 503"
-            problems[f"{problem}; give it one"] = None
-    message = ". ".join((capture.bound.message, numbered(problems))) if problems else capture.bound.message
-    return msgspec.structs.replace(capture.bound, message=message)
+        if any(sort_virtual_addresses(addresses, family) for _, addresses in found):
+            sentences.append("Ingress traffic will traverse the waypoint")
+        else:
+            nowhere = f"it has no address of its own that a gateway could connect to ({family}); give it one"
+            sentences.append(f"Ingress traffic is answered with 503: {nowhere}")
+    return msgspec.structs.replace(
+        capture.bound, message=". ".join((*sentences, numbered(problems))).removesuffix(". ")
+    )
 
 
 def _taken(row: WaypointPort) -> tuple[str, tuple[str, ...]]:
