@@ -58,7 +58,7 @@ def _namespace(candidate: RuleCandidate) -> str:
 
 
 def judge(rules: BackendRules, backend_namespace: str, root_namespace: str) -> Iterator[Standing]:
-    """How each candidate stands. Cost: O(n) look-ups in the candidates of one namespace, and a few in all of them."""
+    """How each candidate stands. Cost: O(n) looks at the candidates; O(n²) where n of one host have workloadSelectors of their own."""
     by_namespace: dict[str, list[RuleCandidate]] = {}
     for candidate in rules.candidates:
         by_namespace.setdefault(_namespace(candidate), []).append(candidate)
