@@ -11,13 +11,7 @@ from dataclasses import dataclass
 from controlplane.krt import Collection, Fetch, Graph, Group
 from controlplane.model.conditions import Condition, ConditionType, Reason
 from controlplane.model.http_route import HTTPRoute, ParentReference
-from controlplane.model.ir import (
-    AttachedListener,
-    HostRoute,
-    Listener,
-    RouteAttachment,
-    RouteParent,
-)
+from controlplane.model.ir import AttachedListener, HostRoute, Listener, RouteAttachment, RouteParent
 from controlplane.reducers.admission import allows_namespace, namespace_labels
 from controlplane.reducers.base import Base
 from controlplane.reducers.capture import Captures

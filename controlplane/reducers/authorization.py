@@ -17,8 +17,9 @@ from controlplane.krt import Collection, Fetch, Graph, Index
 from controlplane.model.conditions import Condition, ConditionType, Reason, numbered
 from controlplane.model.events import Settings
 from controlplane.model.gateway import GatewayClass
-from controlplane.model.ir import ObjectReport, ObjectStatus, OwnedGateway, WaypointChain
+from controlplane.model.ir import ObjectReport, ObjectStatus, OwnedGateway
 from controlplane.model.istio import AuthorizationPolicy, PolicyTargetReference
+from controlplane.model.waypoints import WaypointChain
 from controlplane.reducers.authorization_rules import is_dry_run, rule_problems
 from controlplane.reducers.base import Base, current_settings
 from controlplane.reducers.gateways import Gateways

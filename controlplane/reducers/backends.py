@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from controlplane.krt import Collection, Fetch, Graph, Index
-from controlplane.model.ir import Backend, BackendEndpoints, BackendKey
+from controlplane.model.services import Backend, BackendEndpoints, BackendKey
 from controlplane.reducers.base import Base
 from controlplane.reducers.endpoints import declare_endpoints
 from controlplane.reducers.service_entries import make_service_entry_backends

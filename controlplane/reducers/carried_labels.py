@@ -13,10 +13,10 @@ from typing import Final
 import msgspec
 
 from controlplane.krt import Collection, Count, Fetch, Graph
-from controlplane.model.ir import REGION, SUBZONE, ZONE, Backend, BackendRules, Endpoint
 from controlplane.model.istio import DestinationRule
 from controlplane.model.problems import quoted
 from controlplane.model.references import FieldProblem
+from controlplane.model.services import REGION, SUBZONE, ZONE, Backend, BackendRules, Endpoint
 from controlplane.reducers.backends import Backends
 from controlplane.reducers.base import Base
 from controlplane.reducers.clients import Clients

@@ -18,19 +18,10 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from controlplane.krt import Collection, Count, Fetch, Graph
-from controlplane.model.ir import (
-    NODE,
-    REGION,
-    SUBZONE,
-    ZONE,
-    Backend,
-    Client,
-    ClientClass,
-    Locality,
-    OwnedGateway,
-)
+from controlplane.model.ir import OwnedGateway
 from controlplane.model.istio import DestinationRule
 from controlplane.model.kubernetes import Node, Pod
+from controlplane.model.services import NODE, REGION, SUBZONE, ZONE, Backend, Client, ClientClass, Locality
 from controlplane.reducers.backends import Backends
 from controlplane.reducers.base import Base, Proxy
 from controlplane.reducers.destination_rules import distribution_labels, rule_labels

@@ -17,7 +17,8 @@ import msgspec
 
 from controlplane.krt import Collection, Fetch, Graph
 from controlplane.model.addresses import parse_address
-from controlplane.model.ir import (
+from controlplane.model.istio import DestinationRule, LocalityLbSetting, TrafficPolicy
+from controlplane.model.services import (
     NETWORK,
     NODE,
     REGION,
@@ -29,7 +30,6 @@ from controlplane.model.ir import (
     LocalityPolicy,
     RuleCandidate,
 )
-from controlplane.model.istio import DestinationRule, LocalityLbSetting, TrafficPolicy
 from controlplane.reducers.backends import Backends
 from controlplane.reducers.base import Base, current_settings
 from controlplane.reducers.priorities import FROM, LocalityPattern, PriorityLabel, matching_source

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from controlplane.krt import Collection, Fetch, Graph
-from controlplane.model.ir import NODE, REGION, SUBZONE, ZONE, Backend, BackendEndpoints, Endpoint, Locality
 from controlplane.model.kubernetes import Endpoint as SliceEndpoint
 from controlplane.model.kubernetes import EndpointSlice, Pod
+from controlplane.model.services import NODE, REGION, SUBZONE, ZONE, Backend, BackendEndpoints, Endpoint, Locality
 from controlplane.reducers.base import Base
 from controlplane.reducers.service_entries import collect_listed, endpoint_source, serve
 from controlplane.reducers.workloads import Labels, Workloads, locality_of_node

@@ -16,11 +16,7 @@ from controlplane.model.conditions import Condition, ConditionType, Reason
 from controlplane.model.events import Settings
 from controlplane.model.gateway import Gateway, GatewayClass, RouteGroupKind
 from controlplane.model.gateway import Listener as ListenerSpec
-from controlplane.model.ir import (
-    Listener,
-    ListenerCertificates,
-    OwnedGateway,
-)
+from controlplane.model.ir import Listener, ListenerCertificates, OwnedGateway
 from controlplane.reducers.base import Base, current_settings
 from controlplane.reducers.certificates import declare_certificates
 from controlplane.reducers.grants import GATEWAY_GROUP, Grants

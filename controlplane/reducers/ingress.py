@@ -11,7 +11,8 @@ from ipaddress import IPv4Address, IPv6Address
 
 from controlplane.krt import Collection, Fetch, Graph
 from controlplane.model.addresses import parse_address
-from controlplane.model.ir import Backend, IngressVirtualAddresses
+from controlplane.model.services import Backend
+from controlplane.model.waypoints import IngressVirtualAddresses
 from controlplane.reducers.backends import Backends
 from controlplane.reducers.base import Base, current_settings
 from controlplane.reducers.capture import Capture, Captures

@@ -11,7 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from controlplane.model.ir import NETWORK, REGION, SUBZONE, ZONE, Endpoint, Locality, LocalityGroup, LocalityPolicy
+from controlplane.model.services import (
+    NETWORK,
+    REGION,
+    SUBZONE,
+    ZONE,
+    Endpoint,
+    Locality,
+    LocalityGroup,
+    LocalityPolicy,
+)
 
 FROM: Final = "~from"
 """No label can be called so. Among the labels of a client it stands for its locality under ``distribute``: the position of the

@@ -16,9 +16,10 @@ from typing import Final, NamedTuple, TypeAlias
 from controlplane.krt import Collection, Fetch, Index
 from controlplane.model.conditions import Reason
 from controlplane.model.http_route import BackendObjectReference
-from controlplane.model.ir import Backend, ObjectReport, Permission
+from controlplane.model.ir import ObjectReport, Permission
 from controlplane.model.istio import ServiceEntry
 from controlplane.model.kubernetes import Service, ServicePort
+from controlplane.model.services import Backend
 from controlplane.reducers.backends import Backends, Target, target_of
 from controlplane.reducers.base import Base
 from controlplane.reducers.grants import GATEWAY_GROUP, Grants

@@ -14,11 +14,12 @@ from typing import Final
 import msgspec
 
 from controlplane.krt import Collection, Fetch, Graph, Index
-from controlplane.model.ir import ClientClass, ObjectReport
+from controlplane.model.ir import ObjectReport
 from controlplane.model.istio import ClientTLSSettings, DestinationRule
 from controlplane.model.kubernetes import Secret
 from controlplane.model.problems import either, quoted
 from controlplane.model.references import FieldProblem
+from controlplane.model.services import ClientClass
 from controlplane.reducers.base import Base
 from controlplane.reducers.clients import Clients
 from controlplane.reducers.destination_rules import ALL, seen_from

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 import msgspec
 
 from controlplane.krt import Collection, Count, Fetch, Graph, Index
-from controlplane.model.ir import Backend, BackendRules
 from controlplane.model.istio import DestinationRule, LocalityLbSetting, ServiceEntry, TrafficPolicy, WorkloadEntry
 from controlplane.model.problems import entry as field_of
 from controlplane.model.problems import quoted
 from controlplane.model.references import FieldProblem
+from controlplane.model.services import Backend, BackendRules
 from controlplane.reducers.backends import Backends
 from controlplane.reducers.base import Base
 from controlplane.reducers.destination_rules import DestinationRules, effective_policy

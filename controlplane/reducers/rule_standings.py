@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from controlplane.krt import Collection, Count, Fetch, Graph, Index
-from controlplane.model.ir import Backend, BackendRules, ClientClass, RuleCandidate
+from controlplane.model.services import Backend, BackendRules, ClientClass, RuleCandidate
 from controlplane.reducers.backends import Backends
 from controlplane.reducers.base import Base, current_settings
 from controlplane.reducers.destination_rules import ALL, DestinationRules, choose_rule

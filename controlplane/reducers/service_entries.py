@@ -18,9 +18,9 @@ import msgspec
 from controlplane.krt import Fetch
 from controlplane.model.addresses import is_ipv4, parse_address
 from controlplane.model.hosts import is_dns_name
-from controlplane.model.ir import Backend, Endpoint, Locality
 from controlplane.model.istio import ServiceEntry, ServiceEntrySpec, ServicePort, WorkloadEntrySpec
 from controlplane.model.service_entry import SERVED_PORT, SERVED_RESOLUTION
+from controlplane.model.services import Backend, Endpoint, Locality
 from controlplane.reducers.services import TRAFFIC_DISTRIBUTION, application_of, exporting_to
 from controlplane.reducers.workloads import Workload, describe, selector_of
 

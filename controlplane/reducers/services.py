@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from typing import Final, Literal
 
 from controlplane.krt import Fetch
-from controlplane.model.ir import Backend
 from controlplane.model.kubernetes import Service, ServicePort
+from controlplane.model.services import Backend
 from controlplane.reducers.base import Base, CurrentSettings
 
 EXPORT_TO: Final = "networking.istio.io/exportTo"

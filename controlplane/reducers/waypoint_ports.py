@@ -17,8 +17,8 @@ import msgspec
 
 from controlplane.krt import Collection, Fetch, Graph, Group, Index
 from controlplane.model.addresses import parse_address
-from controlplane.model.ir import Backend, BackendKey
 from controlplane.model.istio import ServiceEntry
+from controlplane.model.services import Backend, BackendKey
 from controlplane.reducers.backends import Backends
 from controlplane.reducers.base import Base
 from controlplane.reducers.capture import BoundWaypoint, Captures, bound_waypoint

@@ -14,15 +14,8 @@ import msgspec
 
 from controlplane.krt import Collection, Fetch, Graph
 from controlplane.model.conditions import Condition
-from controlplane.model.ir import (
-    IngressVirtualAddresses,
-    ListenerPort,
-    ObjectStatus,
-    RouteAttachment,
-    WaypointChain,
-    WaypointListener,
-    WaypointRoute,
-)
+from controlplane.model.ir import ListenerPort, ObjectStatus, RouteAttachment
+from controlplane.model.waypoints import IngressVirtualAddresses, WaypointChain, WaypointListener, WaypointRoute
 from controlplane.reducers.attachment import Attachments
 from controlplane.reducers.authorization import Authorization
 from controlplane.reducers.backends import Backends

@@ -13,9 +13,9 @@ from typing import Final, TypeAlias
 import msgspec
 
 from controlplane.krt import Collection, Fetch, Graph, Index, Selector
-from controlplane.model.ir import NETWORK, REGION, SUBZONE, ZONE, Locality
 from controlplane.model.istio import ServiceEntry, ServiceEntrySpec, WorkloadEntry, WorkloadEntrySpec
 from controlplane.model.kubernetes import Node, Pod
+from controlplane.model.services import NETWORK, REGION, SUBZONE, ZONE, Locality
 from controlplane.reducers.base import Base
 
 Labels: TypeAlias = tuple[tuple[str, str], ...]

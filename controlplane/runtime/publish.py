@@ -9,7 +9,7 @@ import structlog
 
 from controlplane.infra import HostInfra
 from controlplane.krt import Collection, Commit
-from controlplane.model.ir import Client
+from controlplane.model.services import Client
 from controlplane.runtime.core import State
 from controlplane.runtime.readiness import Readiness
 from controlplane.translate.resource import ClientResource, Resource

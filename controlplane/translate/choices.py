@@ -17,8 +17,9 @@ from typing import Final
 import msgspec
 
 from controlplane.krt import Collection, Fetch, Graph
-from controlplane.model.ir import Backend, BackendRules, ClientClass, LocalityPolicy, OwnedGateway
+from controlplane.model.ir import OwnedGateway
 from controlplane.model.istio import DestinationRule, TrafficPolicy
+from controlplane.model.services import Backend, BackendRules, ClientClass, LocalityPolicy
 from controlplane.reducers import State
 from controlplane.reducers.base import current_settings
 from controlplane.reducers.clients import default_class

@@ -17,8 +17,8 @@ from controlplane._proto.envoy.extensions.clusters.common.dns.v3 import DnsLooku
 from controlplane._proto.envoy.extensions.clusters.dns.v3 import DnsCluster, DnsClusterRefreshRate
 from controlplane._proto.google.protobuf import Any
 from controlplane.model.events import Settings
-from controlplane.model.ir import Backend, LocalityGroup
 from controlplane.model.istio import OutlierDetection, TrafficPolicy
+from controlplane.model.services import Backend, LocalityGroup
 from controlplane.translate.config_source import FETCH_TIMEOUT, ads
 from controlplane.translate.connection_pool import (
     connect_timeout,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from controlplane.krt import Collection, Fetch, Graph
-from controlplane.model.ir import Backend, BackendEndpoints, Endpoint, LocalityGroup
+from controlplane.model.services import Backend, BackendEndpoints, Endpoint, LocalityGroup
 from controlplane.reducers import State
 from controlplane.reducers.base import current_settings
 from controlplane.reducers.destination_rules import client_labels_of, locality_policy

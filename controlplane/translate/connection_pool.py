@@ -23,8 +23,8 @@ from controlplane._proto.envoy.extensions.upstreams.http.v3 import (
 )
 from controlplane._proto.google.protobuf import Any
 from controlplane.model.events import Settings
-from controlplane.model.ir import Backend
 from controlplane.model.istio import ConnectionPoolSettings, HTTPSettings, TCPSettings
+from controlplane.model.services import Backend
 from controlplane.translate.durations import translate_duration, translate_period, whole_seconds
 
 _UNLIMITED: Final = 2**32 - 1

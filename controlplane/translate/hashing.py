@@ -11,8 +11,8 @@ from typing import Any
 
 from controlplane._proto.envoy.config.route.v3 import RouteActionHashPolicy
 from controlplane.krt import Fetch
-from controlplane.model.ir import Backend, ClientClass
 from controlplane.model.istio import DestinationRule, LoadBalancerSettings, PortTrafficPolicy, TrafficPolicy
+from controlplane.model.services import Backend, ClientClass
 from controlplane.reducers import State
 from controlplane.reducers.base import current_settings
 from controlplane.reducers.destination_rules import choose_rule, effective_policy

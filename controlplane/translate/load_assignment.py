@@ -15,7 +15,7 @@ from controlplane._proto.envoy.config.endpoint.v3 import (
 )
 from controlplane._proto.envoy.config.endpoint.v3 import Endpoint as EnvoyEndpoint
 from controlplane._proto.google.protobuf import Struct, Value
-from controlplane.model.ir import Endpoint, Locality, LocalityGroup
+from controlplane.model.services import Endpoint, Locality, LocalityGroup
 
 _LARGEST_PRIORITY: Final = 128
 _LARGEST_SUM: Final = 2**32 - 1

@@ -14,9 +14,9 @@ from typing import Final, Literal
 import msgspec
 
 from controlplane.krt import Collection, Count, Fetch, Graph
-from controlplane.model.ir import WaypointChain, WaypointListener, WaypointRoute
 from controlplane.model.istio import AuthorizationPolicy
 from controlplane.model.kubernetes import Secret
+from controlplane.model.waypoints import WaypointChain, WaypointListener, WaypointRoute
 from controlplane.reducers import State
 from controlplane.reducers.authorization_rules import misread_rules, without_misread
 from controlplane.reducers.base import Base, current_settings

@@ -62,7 +62,7 @@ from controlplane._proto.envoy.extensions.transport_sockets.tls.v3 import (
 )
 from controlplane._proto.google.protobuf import Any
 from controlplane.model.events import Settings
-from controlplane.model.ir import WaypointListener
+from controlplane.model.waypoints import WaypointListener
 from controlplane.translate.authorization_matchers import PEER_PRINCIPAL
 from controlplane.translate.config_source import ads
 from controlplane.translate.connection_pool import translate_limits

@@ -19,10 +19,10 @@ from controlplane.model.events import (
     Settings,
     SourceSynced,
 )
-from controlplane.model.ir import WaypointChain
 from controlplane.model.kubernetes import Secret
 from controlplane.model.objects import KINDS
 from controlplane.model.references import ObjectReference
+from controlplane.model.waypoints import WaypointChain
 from controlplane.reducers import Fold, declare_state
 
 Manifest = dict[str, Any]

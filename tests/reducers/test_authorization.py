@@ -13,10 +13,11 @@ from controlplane.krt import Collection, Commit, Fetch, Graph, Source, Transacti
 from controlplane.model.base import ObjectMeta
 from controlplane.model.events import Settings
 from controlplane.model.gateway import Gateway, GatewayClass
-from controlplane.model.ir import ObjectReport, ObjectStatus, WaypointChain
+from controlplane.model.ir import ObjectReport, ObjectStatus
 from controlplane.model.istio import AuthorizationPolicy, ServiceEntry
 from controlplane.model.kubernetes import Service
 from controlplane.model.references import FieldProblem
+from controlplane.model.waypoints import WaypointChain
 from controlplane.reducers.authorization import Authorization, declare_authorization, declare_authorization_statuses
 from controlplane.reducers.base import Base, CurrentSettings, declare_base
 from controlplane.reducers.gateways import declare_gateways

@@ -20,9 +20,9 @@ from controlplane.model.events import (
     Settings,
     SourceSynced,
 )
-from controlplane.model.ir import Backend, Endpoint, Locality
 from controlplane.model.objects import KINDS
 from controlplane.model.references import ObjectReference
+from controlplane.model.services import Backend, Endpoint, Locality
 from controlplane.reducers import Fold, declare_state
 from controlplane.reducers.endpoints import endpoint_labels
 from controlplane.reducers.services import exporting_to

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from controlplane.model.ir import (
+from controlplane.model.istio import DestinationRule
+from controlplane.model.services import (
     NETWORK,
     REGION,
     SUBZONE,
@@ -17,7 +18,6 @@ from controlplane.model.ir import (
     LocalityPolicy,
     RuleCandidate,
 )
-from controlplane.model.istio import DestinationRule
 from controlplane.reducers.destination_rules import (
     choose_rule,
     client_labels_of,

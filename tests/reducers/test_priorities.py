@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.model.ir import (
+from controlplane.model.services import (
     NETWORK,
     NODE,
     REGION,

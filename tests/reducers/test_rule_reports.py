@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from controlplane.krt import Graph
 from controlplane.model.base import ObjectMeta
-from controlplane.model.ir import REGION, SUBZONE, ZONE, BackendRules, ObjectReport
+from controlplane.model.ir import ObjectReport
 from controlplane.model.istio import DestinationRule, ServiceEntry, WorkloadEntry
 from controlplane.model.kubernetes import EndpointSlice, Pod, Secret, Service
 from controlplane.model.references import FieldProblem
+from controlplane.model.services import REGION, SUBZONE, ZONE, BackendRules
 from controlplane.reducers.backends import declare_backends
 from controlplane.reducers.base import Proxy, declare_base
 from controlplane.reducers.clients import declare_clients

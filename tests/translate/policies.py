@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from controlplane.model.events import Settings
-from controlplane.model.ir import Backend, Endpoint, Locality, LocalityGroup
 from controlplane.model.istio import TrafficPolicy
+from controlplane.model.services import Backend, Endpoint, Locality, LocalityGroup
 from controlplane.translate.cluster import translate_cluster
 from controlplane.translate.document import to_document
 from controlplane.translate.resource import TypeUrl

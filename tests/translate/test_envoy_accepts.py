@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controlplane.model.events import Settings
-from controlplane.model.ir import LocalityGroup
 from controlplane.model.istio import SimpleLB, TLSMode
+from controlplane.model.services import LocalityGroup
 from controlplane.translate.cluster import hash_policies
 from controlplane.translate.document import from_document, to_document
 from controlplane.translate.load_assignment import translate_endpoints, translate_virtual_addresses

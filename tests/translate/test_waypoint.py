@@ -13,7 +13,8 @@ import pytest
 from controlplane.infra import bootstrap, find_envoy
 from controlplane.model.events import Settings
 from controlplane.model.http_route import HTTPPathMatch, HTTPRouteMatch
-from controlplane.model.ir import BackendTarget, ResolvedRoute, RouteRule, WaypointChain, WaypointListener
+from controlplane.model.ir import BackendTarget, ResolvedRoute, RouteRule
+from controlplane.model.waypoints import WaypointChain, WaypointListener
 from controlplane.translate import TypeUrl
 from controlplane.translate.document import to_document
 from controlplane.translate.route import translate_rule
