@@ -135,22 +135,24 @@ class Client(msgspec.Struct, frozen=True):
     key: str
     """The proxy."""
     gateway: str
-    class_name: str
-    """``ClientClass.key[1]``: proxies that no rule tells apart share it."""
+    class_names: tuple[str, ...]
+    """Names of its classes (``ClientClass.key[1]``): one for each set of labels that the rules of some cluster look at together."""
 
 
 class ClientClass(msgspec.Struct, frozen=True):
-    """Proxies of a gateway that no rule tells apart."""
+    """Proxies of a gateway that the rules of some clusters do not tell apart."""
 
     key: tuple[str, str]
     """Gateway, and the class's name: its namespace and labels in one text."""
     namespace: str
     labels: tuple[tuple[str, str], ...]
-    """Those that some rule looks at, sorted, the labels of its locality among them; an absent one is absent."""
+    """Of those that these rules look at, the ones that it has: sorted, the labels of its locality among them."""
+    looked_at: str = ""
+    """All that these rules look at, in one text."""
 
     @property
     def locality(self) -> Locality:
-        """As far as some rule looks at it."""
+        """As far as those rules look at it."""
         known = dict(self.labels)
         return Locality(known.get(REGION, ""), known.get(ZONE, ""), known.get(SUBZONE, ""))
 

@@ -1,8 +1,9 @@
-"""Who asks: each connected proxy as rules see it, and the classes of proxies that no rule tells apart.
+"""Who asks: each connected proxy as rules see it, and the classes of proxies that rules do not tell apart.
 
 Which endpoints a proxy prefers, and which DestinationRule it goes by, depends on its namespace, its labels and its locality.
-Locality is a matter of labels too (``topology.kubernetes.io/zone`` and the like), so a class is a gateway, a namespace, and
-those labels that some rule looks at: a label of one Pod alone tells nobody apart unless a rule asks for it.
+Locality is a matter of labels too (``topology.kubernetes.io/zone`` and the like). The rules of one cluster look at a set of labels,
+nearly always the same few; a class is a gateway, a namespace, and the values of one such set. A proxy is of one class for each
+set, so a cluster whose rules look at what only this Pod has (its Node's name) makes no more of all the others.
 
 What a proxy says of itself is believed only where its Pod and its Node are not known. Source: kgateway's unique clients
 (istio-semantics, 3).
@@ -10,7 +11,7 @@ What a proxy says of itself is believed only where its Pod and its Node are not 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, unquote
@@ -21,14 +22,26 @@ from controlplane.krt import Collection, Count, Fetch, Graph
 from controlplane.model.ir import OwnedGateway
 from controlplane.model.istio import DestinationRule
 from controlplane.model.kubernetes import Node, Pod
-from controlplane.model.services import NODE, REGION, SUBZONE, ZONE, Backend, Client, ClientClass, Locality
+from controlplane.model.services import (
+    NODE,
+    REGION,
+    SUBZONE,
+    ZONE,
+    Backend,
+    BackendRules,
+    Client,
+    ClientClass,
+    Locality,
+)
 from controlplane.reducers.backends import Backends
 from controlplane.reducers.base import Base, Proxy
-from controlplane.reducers.destination_rules import distribution_labels, rule_labels
+from controlplane.reducers.destination_rules import DestinationRules, distribution_labels, rule_labels
 from controlplane.reducers.gateways import Gateways
 
 Labels = tuple[tuple[str, str], ...]
 
+_LABEL_SAFE: Final = "/-._~"
+_VALUE_SAFE: Final = "/-._~:"
 _PLACES: Final = frozenset({REGION, ZONE, SUBZONE})
 
 
@@ -43,18 +56,21 @@ class ClientIdentity(msgspec.Struct, frozen=True):
     """Sorted; those of its locality among them."""
 
 
-class LabelUse(msgspec.Struct, frozen=True):
-    """Something looks at a label of clients."""
-
-    key: tuple[str, str]
-    """The label, and who looks at it."""
-
-
-class ClientLabels(msgspec.Struct, frozen=True):
-    """The labels of clients that some rule looks at; one row."""
+class RuledBackend(msgspec.Struct, frozen=True):
+    """A backend for which two clients of a gateway can choose differently."""
 
     key: str
-    labels: tuple[str, ...]
+    """The cluster."""
+    looked_at: str
+    """The labels of clients that its rules look at, in one text (``label_set``)."""
+
+
+class LabelSets(msgspec.Struct, frozen=True):
+    """The sets of labels that the rules of some backend look at; one row."""
+
+    key: str
+    sets: tuple[str, ...]
+    """Sorted; the empty set is always there."""
 
 
 @dataclass(frozen=True)
@@ -64,30 +80,38 @@ class Clients:
     clients: Collection[Client]
     """By proxy."""
     classes: Collection[ClientClass]
-    """Of a gateway without a proxy there is one: the gateway's namespace and no labels."""
+    """Of a gateway without a proxy there are those of a stand-in: the gateway's namespace and no labels."""
+    ruled: Collection[RuledBackend]
+    """By cluster."""
     label_keys: Collection[Count]
     """How many connected proxies carry a label, by its key."""
 
 
-def class_name(namespace: str, labels: Labels) -> str:
-    """A class's name: its namespace and labels in one text that stands for them and nothing else."""
+def label_set(labels: Iterable[str]) -> str:
+    """A set of labels in one text."""
+    return " ".join(quote(label, safe=_LABEL_SAFE) for label in sorted(labels))
+
+
+def class_name(namespace: str, looked_at: str, labels: Mapping[str, str]) -> str:
+    """A class's name: its namespace, and what it has of a set of labels, in one text that stands for them and nothing else."""
     parts = [quote(namespace)]
-    parts += [f"{quote(key, safe='/-._~')}={quote(value, safe='/-._~:')}" for key, value in labels]
+    for word in looked_at.split():
+        value = labels.get(unquote(word))
+        parts.append(word if value is None else f"{word}={quote(value, safe=_VALUE_SAFE)}")
     return " ".join(parts)
 
 
 def parse_class(gateway: str, name: str) -> ClientClass:
     """The class that ``class_name`` named."""
-    namespace, *labels = name.split(" ")
-    pairs = (label.partition("=") for label in labels)
-    return ClientClass(
-        (gateway, name), unquote(namespace), tuple((unquote(key), unquote(value)) for key, _, value in pairs)
-    )
+    namespace, *words = name.split(" ")
+    parsed = [word.partition("=") for word in words]
+    labels = tuple((unquote(key), unquote(value)) for key, has, value in parsed if has)
+    return ClientClass((gateway, name), unquote(namespace), labels, " ".join(key for key, _, _ in parsed))
 
 
-def default_class(gateway: str) -> ClientClass:
+def default_class(gateway: str, looked_at: str = "") -> ClientClass:
     """A client of which nothing is known but its gateway."""
-    return parse_class(gateway, class_name(gateway.partition("/")[0], ()))
+    return parse_class(gateway, class_name(gateway.partition("/")[0], looked_at, {}))
 
 
 def _of_pod(pod: Pod) -> tuple[Labels, str]:
@@ -123,28 +147,51 @@ def identify(proxy: Proxy, fetch: Fetch, base: Base) -> ClientIdentity:
     return ClientIdentity(proxy.key, proxy.gateway, namespace, tuple(sorted(labels.items())))
 
 
-def _uses_of_rule(rule: DestinationRule, fetch: Fetch) -> Iterator[LabelUse]:
-    for label in sorted(rule_labels(rule)):
-        yield LabelUse((label, f"DestinationRule {rule.key}"))
+def _labels_of(rule: DestinationRule) -> frozenset[str]:
+    return rule_labels(rule)
 
 
-def _uses_of_backend(backend: Backend, fetch: Fetch) -> Iterator[LabelUse]:
-    for label in sorted(distribution_labels(backend.traffic_distribution)):
-        yield LabelUse((label, backend.cluster))
+def tells_namespaces_apart(rules: BackendRules) -> bool:
+    """Whether clients of two namespaces can go by different rules."""
+    namespaces = {candidate.rule.partition("/")[0] for candidate in rules.candidates}
+    return len(namespaces) > 1 or any(candidate.exported_to != ("*",) for candidate in rules.candidates)
 
 
-def declare_clients(graph: Graph, base: Base, gateways: Gateways, backends: Backends) -> Clients:
+def declare_ruled(
+    graph: Graph, base: Base, backends: Backends, destination_rules: DestinationRules
+) -> Collection[RuledBackend]:
+    """Declare the backends for which clients choose. A rule that tells nobody apart is everybody's."""
+    rules = destination_rules.of_clusters
+
+    def make(backend: Backend, fetch: Fetch) -> RuledBackend | None:
+        found = fetch(rules, backend.cluster)
+        labels = set(distribution_labels(backend.traffic_distribution))
+        for candidate in found.candidates if found is not None else ():
+            labels |= fetch(base.destination_rules, candidate.rule, view=_labels_of) or frozenset()
+        if labels or (found is not None and tells_namespaces_apart(found)):
+            return RuledBackend(backend.cluster, label_set(labels))
+        return None
+
+    return graph.map("ruled_backends", RuledBackend, backends.backends, make, reads=(rules, base.destination_rules))
+
+
+def declare_clients(
+    graph: Graph, base: Base, gateways: Gateways, backends: Backends, destination_rules: DestinationRules
+) -> Clients:
     """Declare proxies and their classes."""
-    rule_uses = graph.map("rule_labels", LabelUse, base.destination_rules, _uses_of_rule)
-    backend_uses = graph.map("distribution_labels", LabelUse, backends.backends, _uses_of_backend)
-    uses = graph.union("label_uses", LabelUse, (rule_uses, backend_uses))
-    used = graph.count("used_labels", uses, by=lambda use: use.key[0])
-    looked_at = graph.singleton(
-        "client_labels",
-        ClientLabels,
-        lambda fetch: ClientLabels("labels", tuple(str(count.key) for count in fetch.all(used))),
+    ruled = declare_ruled(graph, base, backends, destination_rules)
+    used = graph.count("label_set_uses", ruled, by=lambda row: row.looked_at)
+    sets = graph.singleton(
+        "label_sets",
+        LabelSets,
+        lambda fetch: LabelSets("sets", tuple(sorted({"", *(str(count.key) for count in fetch.all(used))}))),
         reads=(used,),
     )
+
+    def all_sets(fetch: Fetch) -> tuple[str, ...]:
+        row = fetch(sets, "sets")
+        return row.sets if row is not None else ("",)
+
     identities = graph.map(
         "client_identities",
         ClientIdentity,
@@ -155,19 +202,22 @@ def declare_clients(graph: Graph, base: Base, gateways: Gateways, backends: Back
     label_keys = graph.count("client_label_keys", identities, by=lambda row: [key for key, _ in row.labels])
 
     def classify(identity: ClientIdentity, fetch: Fetch) -> Client:
-        row = fetch(looked_at, "labels")
-        keys = row.labels if row is not None else ()
-        labels = tuple((key, value) for key, value in identity.labels if key in keys)
-        return Client(identity.key, identity.gateway, class_name(identity.namespace, labels))
+        labels = dict(identity.labels)
+        names = (class_name(identity.namespace, looked_at, labels) for looked_at in all_sets(fetch))
+        return Client(identity.key, identity.gateway, tuple(names))
 
-    clients = graph.map("clients", Client, identities, classify, reads=(looked_at,))
-    present = graph.count("client_class_sizes", clients, by=lambda client: (client.gateway, client.class_name))
+    clients = graph.map("clients", Client, identities, classify, reads=(sets,))
+    present = graph.count(
+        "client_class_sizes", clients, by=lambda client: [(client.gateway, name) for name in client.class_names]
+    )
     served = graph.count("clients_of_gateways", clients, by=lambda client: client.gateway)
 
-    def stand_in(owned: OwnedGateway, fetch: Fetch) -> ClientClass | None:
-        return None if fetch.exists(served, owned.key) else default_class(owned.key)
+    def stand_in(owned: OwnedGateway, fetch: Fetch) -> Iterator[ClientClass]:
+        if not fetch.exists(served, owned.key):
+            for looked_at in all_sets(fetch):
+                yield default_class(owned.key, looked_at)
 
     of_clients = graph.map("present_classes", ClientClass, present, lambda count, fetch: parse_class(*count.key))
-    defaults = graph.map("default_classes", ClientClass, gateways.owned, stand_in, reads=(served,))
+    defaults = graph.map("default_classes", ClientClass, gateways.owned, stand_in, reads=(served, sets))
     classes = graph.union("client_classes", ClientClass, (of_clients, defaults))
-    return Clients(clients, classes, label_keys)
+    return Clients(clients, classes, ruled, label_keys)

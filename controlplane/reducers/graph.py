@@ -57,7 +57,7 @@ def declare_state(graph: Graph) -> State:
         graph, base, gateways, backends, captures, ports, attachments=attachments, authorization=authorization
     )
     routes = declare_routes(graph, base, attachments, backends, grants)
-    clients = declare_clients(graph, base, gateways, backends)
+    clients = declare_clients(graph, base, gateways, backends, destination_rules)
     entries = declare_service_entry_statuses(graph, base, backends, waypoints)
     rules = declare_rule_statuses(graph, base, backends, destination_rules, clients)
     policies = declare_authorization_statuses(graph, base, gateways, waypoints.chains)

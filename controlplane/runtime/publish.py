@@ -89,5 +89,5 @@ def _changes(commit: Commit, collection: Collection[R]) -> Iterator[tuple[R, R |
         yield row, new
 
 
-def _place(client: Client | None) -> tuple[str, str] | None:
-    return (client.gateway, client.class_name) if client is not None else None
+def _place(client: Client | None) -> tuple[str, tuple[str, ...]] | None:
+    return (client.gateway, client.class_names) if client is not None else None

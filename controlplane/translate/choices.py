@@ -10,7 +10,7 @@ named by what went into it, never by whom it is for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,17 +19,15 @@ import msgspec
 from controlplane.krt import Collection, Fetch, Graph
 from controlplane.model.ir import OwnedGateway
 from controlplane.model.istio import DestinationRule, TrafficPolicy
-from controlplane.model.services import Backend, BackendRules, ClientClass, LocalityPolicy
+from controlplane.model.services import Backend, ClientClass, LocalityPolicy
 from controlplane.reducers import State
 from controlplane.reducers.base import current_settings
 from controlplane.reducers.clients import default_class
 from controlplane.reducers.destination_rules import (
     choose_rule,
-    distribution_labels,
     effective_policy,
     locality_policy,
     perspective,
-    rule_labels,
 )
 from controlplane.translate.uses import Demand
 
@@ -57,6 +55,8 @@ class UsedBackend(msgspec.Struct, frozen=True):
 
     key: tuple[str, str]
     """Gateway, cluster."""
+    looked_at: str
+    """The set of labels that its rules look at (``RuledBackend``)."""
 
 
 class ClientBackend(msgspec.Struct, frozen=True):
@@ -97,13 +97,6 @@ class Choices:
 
     of_gateways: Collection[Choice]
     of_clients: Collection[Choice]
-
-
-class _Ruled(msgspec.Struct, frozen=True):
-    """A backend for which rules may tell clients apart."""
-
-    key: str
-    """The cluster."""
 
 
 def needs_credentials(policy: TrafficPolicy | None) -> bool:
@@ -149,13 +142,7 @@ def declare_choices(graph: Graph, state: State, used: Collection[Demand]) -> Cho
         used: Clusters that gateways use, by (gateway, cluster).
     """
     backends, rules = state.backends, state.destination_rules.of_clusters
-    ruled = graph.map(
-        "ruled_backends",
-        _Ruled,
-        backends.backends,
-        _make_ruled(state),
-        reads=(rules, state.base.destination_rules),
-    )
+    ruled = state.clients.ruled
 
     def is_by_address(fetch: Fetch, gateway: str, cluster: str) -> bool:
         if not fetch.exists(state.waypoints.ingress, cluster):
@@ -199,52 +186,25 @@ def declare_choices(graph: Graph, state: State, used: Collection[Demand]) -> Cho
         backends.by_cluster, rules,
     )  # fmt: skip
     of_gateways = graph.map("gateway_choices", Choice, used, choose_for_all, reads=(*reads, ruled))
-    used_ruled = graph.map(
-        "used_ruled_backends",
-        UsedBackend,
-        used,
-        lambda row, fetch: UsedBackend(row.key) if fetch.exists(ruled, row.key[1]) else None,
-        reads=(ruled,),
-    )
-    by_gateway = used_ruled.index("ruled_backends_by_gateway", lambda row: row.key[0])
+
+    def use_ruled(row: Demand, fetch: Fetch) -> UsedBackend | None:
+        found = fetch(ruled, row.key[1])
+        return UsedBackend(row.key, found.looked_at) if found is not None else None
+
+    used_ruled = graph.map("used_ruled_backends", UsedBackend, used, use_ruled, reads=(ruled,))
+    by_labels = used_ruled.index("ruled_backends_by_labels", lambda row: (row.key[0], row.looked_at))
 
     def pair(client: ClientClass, fetch: Fetch) -> Iterator[ClientBackend]:
-        for row in fetch.by(by_gateway, client.key[0]):
+        for row in fetch.by(by_labels, (client.key[0], client.looked_at)):
             yield ClientBackend((*client.key, row.key[1]))
 
-    pairs = graph.map("client_backends", ClientBackend, state.clients.classes, pair, reads=(by_gateway,))
+    pairs = graph.map("client_backends", ClientBackend, state.clients.classes, pair, reads=(by_labels,))
     of_clients = graph.map("client_choices", Choice, pairs, choose_for_class, reads=(*reads, state.clients.classes))
     return Choices(of_gateways, of_clients)
 
 
 def _captures(owned: OwnedGateway) -> bool:
     return bool(owned.waypoint_for)
-
-
-def _looks_at_labels(rule: DestinationRule) -> bool:
-    return bool(rule_labels(rule))
-
-
-def tells_namespaces_apart(rules: BackendRules) -> bool:
-    """Whether clients of two namespaces can go by different rules."""
-    namespaces = {candidate.rule.partition("/")[0] for candidate in rules.candidates}
-    return len(namespaces) > 1 or any(candidate.exported_to != ("*",) for candidate in rules.candidates)
-
-
-def _make_ruled(state: State) -> Callable[[Backend, Fetch], _Ruled | None]:
-    """Backends for which two clients of a gateway can choose differently. A rule that tells nobody apart is everybody's."""
-
-    def make(backend: Backend, fetch: Fetch) -> _Ruled | None:
-        found = fetch(state.destination_rules.of_clusters, backend.cluster)
-        candidates = found.candidates if found is not None else ()
-        is_ruled = (
-            (found is not None and tells_namespaces_apart(found))
-            or any(fetch(state.base.destination_rules, c.rule, view=_looks_at_labels) for c in candidates)
-            or bool(distribution_labels(backend.traffic_distribution))
-        )
-        return _Ruled(backend.cluster) if is_ruled else None
-
-    return make
 
 
 def _what_orders(policy: TrafficPolicy | None, localities: LocalityPolicy | None, rule: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import msgspec
@@ -40,7 +40,7 @@ class FormError(Exception):
 class Clusters:
     """Clusters and load assignments as they are served."""
 
-    resources: Collection[Resource]
+    resources: tuple[Collection[Resource], ...]
     client_resources: Collection[ClientResource]
     secret_uses: Collection[Use]
 
@@ -58,29 +58,41 @@ def declare_clusters(graph: Graph, state: State, used: Collection[Demand], secre
     clusters, assignments = _declare_forms(graph, state, choices, secrets)
     by_cluster = state.backends.by_cluster
 
-    def made(fetch: Fetch, row: Choice) -> tuple[tuple[TypeUrl, str, Encoded], ...]:
-        """The forms that a choice names.
+    def form_of(fetch: Fetch, row: Choice, forms: Collection[Encoded], key: tuple[str, ...]) -> Encoded | None:
+        """What was made of a form; None for a backend that is not served.
 
         Raises:
-            FormError: One of them cannot be made: whoever chose it keeps what they were served.
+            FormError: It cannot be made: whoever chose it keeps what they were served.
         """
-        found = [(TypeUrl.CLUSTER, row.name, fetch(clusters, row.cluster))]
-        if row.assignment is not None:
-            found.append((TypeUrl.LOAD_ASSIGNMENT, row.assignment_name, fetch(assignments, row.assignment)))
-        if not any(fetch.by(by_cluster, row.name, view=_is_served)):
-            return ()
-        if missing := [type_url for type_url, _, form in found if form is None]:
-            raise FormError(f"{missing[0].rpartition('.')[2]} {row.name} cannot be made; see its own failure")
-        return tuple((type_url, name, form) for type_url, name, form in found if form is not None)
+        found = fetch(forms, key)
+        if found is None and any(fetch.by(by_cluster, row.name, view=_is_served)):
+            raise FormError(f"a form of {row.name} cannot be made; see the failure of {forms.name} {key}")
+        return found
 
-    def serve(row: Choice, fetch: Fetch) -> Iterator[Resource]:
-        for type_url, name, form in made(fetch, row):
-            yield Resource((row.gateway, str(type_url), name), form.version, form.body)
+    # Each type for itself: where an assignment cannot be made, the cluster is there all the same.
+    def cluster_of(fetch: Fetch, row: Choice) -> tuple[TypeUrl, str, Encoded | None]:
+        return TypeUrl.CLUSTER, row.name, form_of(fetch, row, clusters, row.cluster)
 
-    def serve_client(row: Choice, fetch: Fetch) -> Iterator[ClientResource]:
-        gateway, client, _ = row.key
-        for type_url, name, form in made(fetch, row):
-            yield ClientResource((gateway, client, str(type_url), name), form.version, form.body)
+    def assignment_of(fetch: Fetch, row: Choice) -> tuple[TypeUrl, str, Encoded | None]:
+        form = form_of(fetch, row, assignments, row.assignment) if row.assignment is not None else None
+        return TypeUrl.LOAD_ASSIGNMENT, row.assignment_name, form
+
+    def serving(of: Callable[[Fetch, Choice], tuple[TypeUrl, str, Encoded | None]]) -> Callable[..., Resource | None]:
+        def serve(row: Choice, fetch: Fetch) -> Resource | None:
+            type_url, name, form = of(fetch, row)
+            return Resource((row.gateway, str(type_url), name), form.version, form.body) if form is not None else None
+
+        return serve
+
+    def serving_clients(
+        of: Callable[[Fetch, Choice], tuple[TypeUrl, str, Encoded | None]],
+    ) -> Callable[..., ClientResource | None]:
+        def serve(row: Choice, fetch: Fetch) -> ClientResource | None:
+            type_url, name, form = of(fetch, row)
+            key = (row.gateway, row.key[1], str(type_url), name)
+            return ClientResource(key, form.version, form.body) if form is not None else None
+
+        return serve
 
     def use_secrets(row: Demand, fetch: Fetch) -> Iterator[Use]:
         """Of every rule that a client may go by, so that what is served in common does not depend on who is connected."""
@@ -92,11 +104,20 @@ def declare_clusters(graph: Graph, state: State, used: Collection[Demand], secre
             for secret in secrets_of(policy, gateway.partition("/")[0]):
                 yield Use((gateway, secret, candidate.rule, cluster))
 
-    reads = (clusters, assignments, by_cluster)
     rules = (state.base.destination_rules, state.destination_rules.of_clusters, by_cluster)
+    mine, theirs = choices.of_gateways, choices.of_clients
+    reads = {cluster_of: (clusters, by_cluster), assignment_of: (assignments, by_cluster)}
+    of_gateways = tuple(
+        graph.map(name, Resource, mine, serving(of), reads=reads[of])
+        for name, of in (("cluster_resources", cluster_of), ("load_assignment_resources", assignment_of))
+    )
+    of_clients = tuple(
+        graph.map(name, ClientResource, theirs, serving_clients(of), reads=reads[of])
+        for name, of in (("client_clusters", cluster_of), ("client_load_assignments", assignment_of))
+    )
     return Clusters(
-        graph.map("cluster_resources", Resource, choices.of_gateways, serve, reads=reads),
-        graph.map("client_resources", ClientResource, choices.of_clients, serve_client, reads=reads),
+        of_gateways,
+        graph.union("client_resources", ClientResource, of_clients),
         graph.map("cluster_secret_uses", Use, used, use_secrets, reads=rules),
     )
 

@@ -55,7 +55,7 @@ def declare_translation(graph: Graph, state: State) -> Translation:
     used_secrets = find_used(graph, "secret", [secret_uses, clusters.secret_uses, waypoints.secret_uses])
     secrets = serve_shared(graph, "secret_resources", used_secrets, encoded_secrets, TypeUrl.SECRET)
     parts: tuple[Collection[Any], ...] = (
-        clusters.resources,
+        *clusters.resources,
         secrets,
         listeners,
         *waypoints.resources,

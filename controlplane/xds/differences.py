@@ -1,6 +1,6 @@
 """What somebody sees differently after a commit, and what stood there before."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from controlplane.xds.tables import Entry, Layer
 
@@ -10,44 +10,54 @@ Changed = dict[str, dict[str, Entry | None]]
 """What one commit put into one layer: by type URL and name, the entry that stood there before the first of it."""
 
 _NOTHING: Mapping[str, Entry | None] = {}
-_BARE = Layer()
+_UNCHANGED: Mapping[str, Mapping[str, Entry | None]] = {}
 
 
 def difference(
     shared: Layer,
     shared_changed: Changed,
-    layer: Layer = _BARE,
-    layer_changed: Mapping[str, Mapping[str, Entry | None]] | None = None,
-    now: Layer | None = None,
+    layers: Sequence[Layer] = (),
+    layers_changed: Sequence[Mapping[str, Mapping[str, Entry | None]]] = (),
+    now: Sequence[Layer] | None = None,
 ) -> Before:
     """What a client sees differently.
 
     Args:
         shared: What all clients of the scope share, as it is now.
         shared_changed: What the commit put there.
-        layer: The client's own layer before the commit; nothing for a reader of the shared tables alone. Its content is that of
-            now.
-        layer_changed: What the commit put there.
-        now: The client's layer after the commit, if it is another one; whatever the commit put into that one.
+        layers: The client's own before the commit; none for a reader of the shared tables alone. Their content is that of now.
+        layers_changed: What the commit put into each.
+        now: The client's layers after the commit, if they are others; whatever the commit put into those.
 
-    Cost: O(what was put), plus O(both layers) where they are two.
+    Cost: O(what was put), plus O(all these layers) where they are others.
     """
-    own_changed = layer_changed or {}
+    after_layers = layers if now is None else now
+    exchanged = () if now is None else dict.fromkeys((*layers, *now))
+    urls = dict.fromkeys(shared_changed)
+    for changed in layers_changed:
+        urls.update(dict.fromkeys(changed))
+    for layer in exchanged:
+        urls.update(dict.fromkeys(layer.tables))
     result: dict[str, dict[str, Entry | None]] = {}
-    of_layers = (*layer.tables, *now.tables) if now is not None else ()
-    for type_url in dict.fromkeys((*shared_changed, *own_changed, *of_layers)):
+    for type_url in urls:
         shared_before = shared_changed.get(type_url, _NOTHING)
-        own_before = own_changed.get(type_url, _NOTHING)
-        names = dict.fromkeys((*shared_before, *own_before))
-        if now is not None:
-            for table in (layer.find(type_url), now.find(type_url)):
-                names.update(dict.fromkeys(table.names() if table is not None else ()))
+        own_before = [changed.get(type_url, _NOTHING) for changed in layers_changed or (_UNCHANGED,) * len(layers)]
+        names = dict.fromkeys(shared_before)
+        for put in own_before:
+            names.update(dict.fromkeys(put))
+        for layer in exchanged:
+            table = layer.find(type_url)
+            names.update(dict.fromkeys(table.names() if table is not None else ()))
         found: dict[str, Entry | None] = {}
         for name in names:
-            before = own_before[name] if name in own_before else layer.get(type_url, name)
+            before = None
+            for layer, put in zip(layers, own_before, strict=True):
+                before = put[name] if name in put else layer.get(type_url, name)
+                if before is not None:
+                    break
             if before is None:
                 before = shared_before[name] if name in shared_before else shared.get(type_url, name)
-            after = (layer if now is None else now).get(type_url, name)
+            after = next(filter(None, (layer.get(type_url, name) for layer in after_layers)), None)
             if after is None:
                 after = shared.get(type_url, name)
             if (None if before is None else before.version) != (None if after is None else after.version):

@@ -1,7 +1,8 @@
 """What one gateway's clients see: the tables that all of them share, and a layer over them for each class.
 
-A stream reads through a ``ClientView``. It belongs to one proxy, so that the proxy can be moved to another class while its
-stream is open: one pointer changes, and whoever holds its tables sees the other layer through them.
+A proxy is of several classes, one for each way in which clients are told apart. A stream reads through a ``ClientView``. It
+belongs to one proxy, so that the proxy can be moved to other classes while its stream is open: a few pointers change, and
+whoever holds its tables sees the other layers through them.
 """
 
 from collections.abc import Callable
@@ -63,25 +64,25 @@ class View:
 
 
 class ClientView:
-    """What one proxy sees: its scope's tables under those of its class. Costs the same however much it sees."""
+    """What one proxy sees: its scope's tables under those of its classes. Costs the same however much it sees."""
 
-    __slots__ = ("_tables", "_view", "layer", "listeners", "scope")
+    __slots__ = ("_tables", "_view", "layers", "listeners", "scope")
 
-    def __init__(self, scope: str, view: View, layer: ClassLayer) -> None:
+    def __init__(self, scope: str, view: View, layers: tuple[ClassLayer, ...]) -> None:
         self.scope = scope
-        self.layer = layer
-        """Of its class; ``Views.apply`` exchanges it when the proxy is of another class."""
+        self.layers = layers
+        """Of its classes, no name in two of them; ``Views.apply`` exchanges them when the proxy is of others."""
         self.listeners: dict[Listener, None] = {}
         self._view = view
         self._tables: dict[str, LayeredTable] = {}
 
     @property
-    def class_name(self) -> str:
+    def class_names(self) -> tuple[str, ...]:
         """Of the proxy now."""
-        return self.layer.class_name
+        return tuple(layer.class_name for layer in self.layers)
 
     def table(self, type_url: str) -> LayeredTable:
-        """What it sees of a type; the table stays right when the class changes."""
+        """What it sees of a type; the table stays right when its classes change."""
         table = self._tables.get(type_url)
         if table is None:
             table = self._tables[type_url] = LayeredTable(self, self._view.table(type_url), type_url)

@@ -282,7 +282,7 @@ class ProxyStream:
             "proxy": self.proxy,
             "node": node.id if node else None,
             "gateway": node.scope if node else None,
-            "class": self._view.class_name if self._view else None,
+            "classes": list(self._view.class_names) if self._view else None,
             "address": self.address,
             "user_agent": node.user_agent if node else None,
             "node_locality": str(node.locality) if node else None,

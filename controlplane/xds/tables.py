@@ -8,7 +8,7 @@ An entry keeps, beside its resource, the bytes that stand before the body in a r
 them. The body stays the row's own. A secret's bytes are fetched at the moment they are sent and kept nowhere.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from controlplane.xds.types import SECRET, VIRTUAL_HOST, route_configuration_of
@@ -162,15 +162,15 @@ class Layer:
 
 
 class Layered(Protocol):
-    """Who has a layer of its own; it may change for another at any time."""
+    """Who has layers of its own; they may change for others at any time."""
 
     @property
-    def layer(self) -> Layer:
-        """What lies over the shared tables now."""
+    def layers(self) -> Sequence[Layer]:
+        """What lies over the shared tables now. The first that has a name counts."""
 
 
 class LayeredTable:
-    """What a client sees of one type: the entries of its own layer, and the shared ones that these do not cover."""
+    """What a client sees of one type: the entries of its own layers, and the shared ones that these do not cover."""
 
     __slots__ = ("_owner", "_shared", "_type_url")
 
@@ -179,14 +179,18 @@ class LayeredTable:
         self._shared = shared
         self._type_url = type_url
 
-    def _own(self) -> StoredTable | None:
-        return self._owner.layer.find(self._type_url)
+    def _stack(self) -> list[StoredTable]:
+        """The tables, the topmost first."""
+        own = (layer.find(self._type_url) for layer in self._owner.layers)
+        return [*(table for table in own if table is not None), self._shared]
 
     def get(self, name: str) -> Entry | None:
         """As ``Table``."""
-        own = self._own()
-        entry = None if own is None else own.get(name)
-        return self._shared.get(name) if entry is None else entry
+        for layer in self._owner.layers:
+            entry = layer.get(self._type_url, name)
+            if entry is not None:
+                return entry
+        return self._shared.get(name)
 
     def names(self) -> Iterator[str]:
         """As ``Table``."""
@@ -197,15 +201,16 @@ class LayeredTable:
         return self._merge(lambda table: table.group(key))
 
     def _merge(self, names_of: Callable[[StoredTable], Iterable[str]]) -> Iterator[str]:
-        own = self._own()
-        if own is not None:
-            yield from names_of(own)
-        for name in names_of(self._shared):
-            if own is None or own.get(name) is None:
-                yield name
+        above: list[StoredTable] = []
+        for table in self._stack():
+            for name in names_of(table):
+                if not any(other.get(name) is not None for other in above):
+                    yield name
+            above.append(table)
 
     def __len__(self) -> int:
-        own = self._own()
-        if own is None:
-            return len(self._shared)
-        return len(self._shared) + sum(self._shared.get(name) is None for name in own.names())
+        *own, shared = self._stack()
+        if not own:
+            return len(shared)
+        covering = {name for table in own for name in table.names()}
+        return len(shared) + sum(shared.get(name) is None for name in covering)

@@ -2,7 +2,7 @@
 
 A scope is one gateway, ``namespace/name``. Its ``View`` holds a table for each resource type, of what all its clients are
 served; and for each class of clients a layer of what they are served beside or instead of it. A stream reads through a
-``ClientView``: the scope's tables with its class's layer over them. Classes are names here; who belongs to which is said from
+``ClientView``: the scope's tables with its classes' layers over them. Classes are names here; who belongs to which is said from
 outside, and may change while a stream is open.
 
 ``Views.apply`` takes what one commit changed, all of it in one go: shared tables, layers, and who belongs to which class. Only
@@ -23,8 +23,10 @@ Change = tuple[str, str, str, Resource | None]
 """Scope, type URL, name, and the resource; None removes it."""
 ClientChange = tuple[str, str, str, str, Resource | None]
 """Scope, class, type URL, name, and the resource; None removes it."""
-Assignment = tuple[str, tuple[str, str] | None]
-"""A proxy, and its scope and class; None when it is no longer known."""
+Place = tuple[str, tuple[str, ...]]
+"""Scope and classes of a proxy."""
+Assignment = tuple[str, Place | None]
+"""A proxy, and its place; None when it is no longer known."""
 
 
 class Views:
@@ -41,8 +43,8 @@ class Views:
         self._views: dict[str, View] = {}
         self._entries: WeakValueDictionary[tuple[str, str, str], Entry] = WeakValueDictionary()
         self._opened = asyncio.Event()
-        self._assigned: dict[str, tuple[str, str]] = {}
-        """Scope and class of each known proxy, whether or not it has a view."""
+        self._assigned: dict[str, Place] = {}
+        """Of each known proxy, whether or not it has a view."""
         self._clients: dict[str, ClientView] = {}
         """Of the proxies that are being served."""
         self._waiting: dict[str, asyncio.Event] = {}
@@ -80,7 +82,7 @@ class Views:
             if resource is not None or (scope in self._views and class_name in self._views[scope].layers):
                 layer, key = self.view(scope).layer(class_name), (scope, class_name)
                 self._put(layer, layers.setdefault(key, {}), type_url, name, resource)
-        moved: dict[ClientView, ClassLayer] = {}
+        moved: dict[ClientView, tuple[ClassLayer, ...]] = {}
         for proxy, place in assignments:
             self._assign(proxy, place, moved)
         if seq is not None:
@@ -89,7 +91,8 @@ class Views:
         for listeners, before in notices:
             for listener in tuple(listeners):
                 listener(before)
-        for scope, class_name in (*layers, *((client.scope, layer.class_name) for client, layer in moved.items())):
+        left = ((client.scope, layer.class_name) for client, earlier in moved.items() for layer in earlier)
+        for scope, class_name in (*layers, *left):
             self._release_layer(scope, class_name)
         for scope in shared:
             self.release(scope)
@@ -110,7 +113,7 @@ class Views:
             entry = self._entries[key] = Entry(type_url, resource)
         return entry
 
-    def _assign(self, proxy: str, place: tuple[str, str] | None, moved: dict[ClientView, ClassLayer]) -> None:
+    def _assign(self, proxy: str, place: Place | None, moved: dict[ClientView, tuple[ClassLayer, ...]]) -> None:
         if place is None:
             # Its stream has ended, or is about to: what it sees until then stays.
             self._assigned.pop(proxy, None)
@@ -120,46 +123,58 @@ class Views:
         if waiting is not None:
             waiting.set()
         client = self._clients.get(proxy)
-        if client is not None and client.class_name != place[1]:
+        if client is not None and client.class_names != place[1]:
             assert client.scope == place[0], f"{proxy} is served {client.scope} and cannot be moved to {place[0]}"
-            moved.setdefault(client, client.layer)
-            del client.layer.members[client]
-            client.layer = self._views[client.scope].layer(place[1])
-            client.layer.members[client] = None
+            moved.setdefault(client, client.layers)
+            for layer in client.layers:
+                del layer.members[client]
+            client.layers = self._join(client, place)
+
+    def _join(self, client: ClientView, place: Place) -> tuple[ClassLayer, ...]:
+        view = self.view(place[0])
+        layers = tuple(view.layer(class_name) for class_name in place[1])
+        for layer in layers:
+            layer.members[client] = None
+        return layers
 
     def _notices(
         self,
         shared: Mapping[str, Changed],
         layers: Mapping[tuple[str, str], Changed],
-        moved: Mapping[ClientView, ClassLayer],
+        moved: Mapping[ClientView, tuple[ClassLayer, ...]],
     ) -> Iterable[tuple[Iterable[Listener], Before]]:
         """Who is to be told what. Clients that see the same difference are given the same mapping."""
-        touched: dict[tuple[str, str], None] = {}
+        groups: dict[tuple[str, tuple[ClassLayer, ...], tuple[ClassLayer, ...]], list[ClientView]] = {}
         for scope, changed in shared.items():
             if changed:
                 view = self._views[scope]
-                touched.update(((scope, class_name), None) for class_name in view.layers)
                 if view.listeners and (before := difference(view.shared, changed)):
                     yield view.listeners, before
-        touched.update((key, None) for key, changed in layers.items() if changed)
-        for scope, class_name in touched:
-            view = self._views[scope]
-            layer = view.layers[class_name]
-            staying = [client for client in layer.members if moved.get(client, layer) is layer]
-            if staying:
-                own = layers.get((scope, class_name), {})
-                if before := difference(view.shared, shared.get(scope, {}), layer, own):
-                    yield from ((client.listeners, before) for client in staying)
-        pairs: dict[tuple[ClassLayer, ClassLayer], list[ClientView]] = {}
-        for client, earlier in moved.items():
-            if client.layer is not earlier:
-                pairs.setdefault((earlier, client.layer), []).append(client)
-        for (earlier, layer), clients in pairs.items():
-            scope = clients[0].scope
-            own = layers.get((scope, earlier.class_name), {})
-            before = difference(self._views[scope].shared, shared.get(scope, {}), earlier, own, layer)
+        for client in self._touched(shared, layers, moved):
+            earlier = moved.get(client, client.layers)
+            groups.setdefault((client.scope, earlier, client.layers), []).append(client)
+        for (scope, earlier, now), clients in groups.items():
+            own = [layers.get((scope, layer.class_name), {}) for layer in earlier]
+            of_all = self._views[scope].shared
+            before = difference(of_all, shared.get(scope, {}), earlier, own, now if now != earlier else None)
             if before:
                 yield from ((client.listeners, before) for client in clients)
+
+    def _touched(
+        self,
+        shared: Mapping[str, Changed],
+        layers: Mapping[tuple[str, str], Changed],
+        moved: Mapping[ClientView, tuple[ClassLayer, ...]],
+    ) -> Iterable[ClientView]:
+        """Clients that may see something differently, each once."""
+        found = dict.fromkeys(moved)
+        for scope in (scope for scope, changed in shared.items() if changed):
+            for layer in self._views[scope].layers.values():
+                found.update(dict.fromkeys(layer.members))
+        for (scope, class_name), changed in layers.items():
+            if changed:
+                found.update(dict.fromkeys(self._views[scope].layers[class_name].members))
+        return found
 
     # Who sees what.
 
@@ -181,12 +196,11 @@ class Views:
                 await waiting.wait()
             finally:
                 self._waiting.pop(proxy, None)
-        scope, class_name = self._assigned[proxy]
+        place = self._assigned[proxy]
         client = self._clients.get(proxy)
         if client is None:
-            view = self.view(scope)
-            client = self._clients[proxy] = ClientView(scope, view, view.layer(class_name))
-            client.layer.members[client] = None
+            client = self._clients[proxy] = ClientView(place[0], self.view(place[0]), ())
+            client.layers = self._join(client, place)
         return client
 
     def leave(self, proxy: str) -> None:
@@ -194,8 +208,10 @@ class Views:
         client = self._clients.pop(proxy, None)
         if client is not None:
             client.listeners.clear()
-            client.layer.members.pop(client, None)
-            self._release_layer(client.scope, client.class_name)
+            for layer in client.layers:
+                layer.members.pop(client, None)
+                self._release_layer(client.scope, layer.class_name)
+            self.release(client.scope)
 
     def _release_layer(self, scope: str, class_name: str) -> None:
         view = self._views.get(scope)

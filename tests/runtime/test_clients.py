@@ -134,9 +134,9 @@ async def test_each_proxy_is_served_its_own_and_is_moved_on_its_stream(folder: P
         assert one[PLAIN] == two[PLAIN]
         assert (one[RULED], two[RULED]) == (near, far)
         shown = await page(plane, "/debug/proxies")
-        assert [proxy["class"] for proxy in shown] == [f"demo {REGION}=r1", f"demo {REGION}=r2"]
+        assert [proxy["classes"][-1] for proxy in shown] == [f"demo {REGION}=r1", f"demo {REGION}=r2"]
         metrics = await page(plane, "/metrics")
-        assert 'controlplane_client_classes{gateway="demo/web"} 2.0' in metrics
+        assert 'controlplane_client_classes{gateway="demo/web"} 3.0' in metrics
         assert 'controlplane_proxies{gateway="demo/web"} 2.0' in metrics
         # Its Node is elsewhere now: what it is sent is the difference and nothing else.
         write(folder, worker="r2")
@@ -233,7 +233,7 @@ async def test_a_replay_serves_each_proxy_by_its_class_and_leaves_the_record_alo
             assert (await ask(same, "pod.demo"))[RULED] == expected(folder, "r1")
             assert (await ask(other, "somebody.demo", region="r2"))[RULED] == expected(folder, "r2")
             shown = await page(plane, "/debug/proxies")
-            assert [(proxy["proxy"], proxy["class"]) for proxy in shown] == [
+            assert [(proxy["proxy"], proxy["classes"][-1]) for proxy in shown] == [
                 ("pod.demo#2", f"demo {REGION}=r1"),
                 ("somebody.demo#3", f"demo {REGION}=r2"),
             ]

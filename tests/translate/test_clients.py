@@ -114,7 +114,7 @@ def test_a_thousand_proxies_in_three_zones_cost_what_three_cost() -> None:
     state = fold_events(events, RunOptions()).state
     assert state.graph.failures() == ()
     assert runs(state, "load_assignments") <= 3 * RULED + (BACKENDS - RULED)
-    assert len(state.rows.clients.classes.rows()) == len(ZONES)
+    assert len(state.rows.clients.classes.rows()) == len(ZONES) + 1, "and one for what looks at no label"
     rows = state.translation.client_resources.rows()
     assert sum(row.key[2] == str(TypeUrl.LOAD_ASSIGNMENT) for row in rows) == 3 * RULED
     assert len(set(of_client(state, "kube_demo_s0_8080").values())) == 3, "each of its own"
@@ -129,18 +129,42 @@ def test_what_no_rule_looks_at_tells_nobody_apart() -> None:
     assert [row.key for row in state.rows.clients.classes.rows()] == [("demo/web", "demo")]
 
 
+def test_a_label_of_one_proxy_alone_multiplies_only_what_looks_at_it() -> None:
+    """PreferSameNode on one Service makes a class for each node, of that Service alone: the others are shared as before."""
+    nodes = [
+        manifest(
+            "Node",
+            "v1",
+            f"own-{i}",
+            None,
+            metadata={"labels": dict(zip((REGION, ZONE), ZONES[i % 3].split("/"), strict=True))},
+        )
+        for i in range(60)
+    ]
+    pods = [manifest("Pod", "v1", f"web-{i}", spec={"nodeName": f"own-{i}"}) for i in range(60)]
+    same_node = manifest(
+        "Service", "v1", "s9", spec={"ports": [{"port": 8080}], "trafficDistribution": "PreferSameNode"}
+    )
+    objects = [*world(10, 4, {"failoverPriority": [REGION, ZONE]}), *nodes, *pods, same_node]
+    state = fold_events([*events_of(*objects), *connected(60)], RunOptions()).state
+    rows = state.translation.client_resources.rows()
+    of_zones = [row for row in rows if row.key[2] == str(TypeUrl.LOAD_ASSIGNMENT) and row.name != "kube_demo_s9_8080"]
+    assert len(of_zones) == 3 * 4
+    assert len([row for row in rows if row.key[2:] == (str(TypeUrl.LOAD_ASSIGNMENT), "kube_demo_s9_8080")]) == 60
+    assert all(len(client.class_names) == 3 for client in state.rows.clients.clients.rows())
+
+
 def test_a_class_goes_with_its_last_proxy() -> None:
     """Ten streams are one client; the class is gone after the tenth, and the stand-in of no client is there instead."""
     events = [*events_of(*world(2, 1, {}), *nodes_and_pods(0)), *connected(10)]
     before = fold_events(events, RunOptions()).state
     gone = [ProxyDisconnected(event.proxy) for event in connected(10)]
     located = [ProxyConnected(proxy=f"p{i}", node="p", gateway="demo/web", locality="r1/z1") for i in range(10)]
-    assert len(before.rows.clients.classes.rows()) == 1
+    assert len(before.rows.clients.classes.rows()) == 2
     there = fold_events([*events, *gone, *located], RunOptions()).state
-    (row,) = there.rows.clients.classes.rows()
-    assert row.locality.zone == "z1"
+    assert [row.locality.zone for row in there.rows.clients.classes.rows()] == ["", "z1"]
     left = fold_events([*events, *gone, *located, *(ProxyDisconnected(p.proxy) for p in located)], RunOptions()).state
-    assert [row.key for row in left.rows.clients.classes.rows()] == [("demo/web", "demo")]
+    assert {row.labels for row in left.rows.clients.classes.rows()} == {()}
     assert left.translation.client_resources.rows(), "what would be served to whoever comes"
 
 

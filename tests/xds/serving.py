@@ -49,7 +49,7 @@ class Served:
     def assign(self, connected: ProxyConnected, class_name: str | None = None) -> None:
         """A commit that knows the proxy; its class is the label that says so."""
         name = dict(connected.labels).get("class", "") if class_name is None else class_name
-        self.views.apply((), assignments=[(connected.proxy, (connected.scope, name))])
+        self.views.apply((), assignments=[(connected.proxy, (connected.scope, (name,)))])
 
     async def event(self, kind: type, count: int = 1) -> Any:
         """The ``count``-th event of a kind."""

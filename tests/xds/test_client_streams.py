@@ -44,7 +44,7 @@ async def test_each_class_is_served_its_own_and_all_the_shared(serve: Any) -> No
     async with connect(served) as first, connect(served) as second:
         assert await ask(first, "one") == ({"both": "1", "covered": "2"}, [])
         assert await ask(second, "two") == ({"both": "1", "covered": "1", "more": "3"}, [])
-        assert [proxy["class"] for proxy in served.server.statistics()] == ["one", "two"]
+        assert [proxy["classes"] for proxy in served.server.statistics()] == [["one"], ["two"]]
         # Under a class's own entry a shared change is nothing: the first hears of the second commit alone.
         put(served, {"covered": "4"}, {})
         assert await heard(second) == ({"covered": "4"}, [])
@@ -94,7 +94,7 @@ async def test_rules_that_begin_to_tell_proxies_apart_are_one_commit(serve: Any)
         served.views.apply(
             [("ns/gw", LOAD_ASSIGNMENT, "b", None)],
             [("ns/gw", name, LOAD_ASSIGNMENT, "b", Row("b", version)) for name, version in (("z1", "1"), ("z2", "2"))],
-            [("envoy-1#1", ("ns/gw", "z1")), ("envoy-1#2", ("ns/gw", "z2"))],
+            [("envoy-1#1", ("ns/gw", ("z1",))), ("envoy-1#2", ("ns/gw", ("z2",)))],
         )
         assert await heard(second) == ({"b": "2"}, [])
         put(served, {"a": "2"}, {})
@@ -114,7 +114,7 @@ async def test_s14_a_stream_is_held_until_its_proxy_is_known(serve: Any) -> None
             await asyncio.sleep(0)
         assert not answer.done()
         [proxy] = served.server.statistics()
-        assert (proxy["class"], proxy["held_at_gate"]) == (None, True)
+        assert (proxy["classes"], proxy["held_at_gate"]) == (None, True)
         served.assign(connected)
         assert await answer == ({"shared": "1", "late": "1", "own": "1"}, [])
 

@@ -79,20 +79,21 @@ edits = st.lists(st.tuples(st.sampled_from(TYPES), st.sampled_from(NAMES), versi
 client_edits = st.lists(
     st.tuples(st.sampled_from(CLASSES), st.sampled_from(TYPES), st.sampled_from(NAMES), versions), max_size=4
 )
-moves = st.dictionaries(st.sampled_from(PROXIES), st.sampled_from([*CLASSES, None]), max_size=3)
+places = st.lists(st.sampled_from(CLASSES), min_size=1, max_size=2, unique=True).map(tuple)
+moves = st.dictionaries(st.sampled_from(PROXIES), places | st.none(), max_size=3)
 
 
 class ClientViews(RuleBasedStateMachine):
-    """Tables, layers and classes change in any mixture; each client's view is the merge of two dicts, and it is told just that."""
+    """Tables, layers and classes change in any mixture; each client's view is the merge of dicts, and it is told just that."""
 
     @initialize()
     def start(self) -> None:
         self.views = Views()
         self.shared: Contents = {}
         self.layers: dict[str, Contents] = {name: {} for name in CLASSES}
-        self.classes: dict[str, str] = {}
+        self.classes: dict[str, tuple[str, ...]] = {}
         """Of the known proxies."""
-        self.seen_as: dict[str, str] = {}
+        self.seen_as: dict[str, tuple[str, ...]] = {}
         """Of the proxies with a view; it stays when the proxy is no longer known."""
         self.ears: dict[str, Ear] = {}
         self.reader: list[dict[str, set[str]]] = []
@@ -101,7 +102,10 @@ class ClientViews(RuleBasedStateMachine):
         )
 
     def model(self, proxy: str) -> Contents:
-        return self.shared | self.layers[self.seen_as[proxy]]
+        seen = dict(self.shared)
+        for name in reversed(self.seen_as[proxy]):
+            seen |= self.layers[name]
+        return seen
 
     @rule(changes=edits, client_changes=client_edits, moved=moves)
     def commit(self, changes, client_changes, moved) -> None:
@@ -111,25 +115,25 @@ class ClientViews(RuleBasedStateMachine):
             _put(self.shared, (url, name), version)
         for class_name, url, name, version in client_changes:
             _put(self.layers[class_name], (url, name), version)
-        for proxy, class_name in moved.items():
-            if class_name is None:
+        for proxy, names in moved.items():
+            if names is None:
                 self.classes.pop(proxy, None)
             else:
-                self.classes[proxy] = class_name
+                self.classes[proxy] = names
                 if proxy in self.ears:
-                    self.seen_as[proxy] = class_name
+                    self.seen_as[proxy] = names
         for ear in self.ears.values():
             ear.told.clear()
         self.reader.clear()
         self.views.apply(
             [(SCOPE, url, name, row(name, version)) for url, name, version in changes],
             [(SCOPE, class_name, url, name, row(name, version)) for class_name, url, name, version in client_changes],
-            [(proxy, None if name is None else (SCOPE, name)) for proxy, name in moved.items()],
+            [(proxy, None if names is None else (SCOPE, names)) for proxy, names in moved.items()],
         )
         for proxy, ear in self.ears.items():
             now = self.model(proxy)
             assert contents(ear.view) == now
-            assert ear.view.class_name == self.seen_as[proxy]
+            assert ear.view.class_names == self.seen_as[proxy]
             different = {key for key in before[proxy].keys() | now.keys() if before[proxy].get(key) != now.get(key)}
             assert ear.told == ([{key: before[proxy].get(key) for key in different}] if different else [])
         different = {k for k in shared_before.keys() | self.shared.keys() if shared_before.get(k) != self.shared.get(k)}
@@ -185,7 +189,7 @@ def views() -> Views:
 
 
 def assign(views: Views, **classes: str) -> None:
-    views.apply((), assignments=[(proxy, (SCOPE, name)) for proxy, name in classes.items()])
+    views.apply((), assignments=[(proxy, (SCOPE, (name,))) for proxy, name in classes.items()])
 
 
 def test_clients_that_see_the_same_difference_are_told_by_one_mapping(views):
@@ -201,7 +205,7 @@ def test_clients_that_see_the_same_difference_are_told_by_one_mapping(views):
     views.apply(
         (),
         [(SCOPE, "z", CLUSTER, "m", Row("m", "1"))],
-        [("a", (SCOPE, "z")), ("b", (SCOPE, "z"))],
+        [("a", (SCOPE, ("z",))), ("b", (SCOPE, ("z",)))],
     )
     assert told == [{CLUSTER: {"m": None}}] * 2
     assert told[0] is told[1]
@@ -212,7 +216,7 @@ def test_to_move_costs_the_layers_and_not_what_is_shared(views, monkeypatch):
     views.apply(
         [(SCOPE, LOAD_ASSIGNMENT, f"s{number}", Row(f"s{number}", "1")) for number in range(1000)],
         [(SCOPE, name, LOAD_ASSIGNMENT, "own", Row("own", "1")) for name in "xy"],
-        [("p", (SCOPE, "x"))],
+        [("p", (SCOPE, ("x",)))],
     )
     view = join(views, "p")
     told: list[Before] = []
@@ -223,7 +227,7 @@ def test_to_move_costs_the_layers_and_not_what_is_shared(views, monkeypatch):
     assign(views, p="y")
     assert told == []
     assert set(looks) == {"own"}
-    assert view.class_name == "y"
+    assert view.class_names == ("y",)
 
 
 def test_a_listener_that_ends_another_is_not_told_after_it(views):
@@ -245,19 +249,19 @@ def test_a_proxy_that_changes_its_class_twice_in_a_commit_is_told_of_the_ends(vi
     views.apply(
         (),
         [(SCOPE, name, CLUSTER, "n", Row("n", version)) for name, version in (("x", "1"), ("y", "2"), ("z", "3"))],
-        [("p", (SCOPE, "x"))],
+        [("p", (SCOPE, ("x",)))],
     )
     told: list[Before] = []
     view = join(views, "p")
     view.listen(lambda before: told.append({url: dict(names) for url, names in before.items()}))
     first = view.table(CLUSTER).get("n")
-    views.apply((), assignments=[("p", (SCOPE, "y")), ("p", (SCOPE, "z"))])
+    views.apply((), assignments=[("p", (SCOPE, ("y",))), ("p", (SCOPE, ("z",)))])
     assert told == [{CLUSTER: {"n": first}}]
     told.clear()
     changes = [(SCOPE, CLUSTER, "s", Row("s", "1"))]
-    views.apply(changes, assignments=[("p", (SCOPE, "y")), ("p", (SCOPE, "z"))])
+    views.apply(changes, assignments=[("p", (SCOPE, ("y",))), ("p", (SCOPE, ("z",)))])
     assert told == [{CLUSTER: {"s": None}}]
-    assert view.class_name == "z"
+    assert view.class_names == ("z",)
 
 
 def test_nobody_reads_half_a_commit(views):
@@ -274,7 +278,7 @@ def test_nobody_reads_half_a_commit(views):
     views.apply(
         [(SCOPE, CLUSTER, "s", Row("s", "1"))],
         [(SCOPE, "y", CLUSTER, "o", Row("o", "1"))],
-        [("a", (SCOPE, "y")), ("b", (SCOPE, "y"))],
+        [("a", (SCOPE, ("y",))), ("b", (SCOPE, ("y",)))],
     )
     both = {(CLUSTER, "s"): "1", (CLUSTER, "o"): "1"}
     assert seen == [(both, both), (both, both)]
@@ -288,7 +292,7 @@ async def test_a_proxy_waits_until_it_is_known(views):
     await asyncio.sleep(0)
     assert not waiting.done()
     assign(views, p="x")
-    assert (await waiting).class_name == "x"
+    assert (await waiting).class_names == ("x",)
     assert await views.wait_assigned("p") is await views.wait_assigned("p")
 
 
@@ -299,7 +303,7 @@ async def test_a_proxy_that_changes_its_class_before_it_is_served_has_the_newest
     assign(views, p="x")
     views.apply((), assignments=[("p", None)])
     assign(views, p="y")
-    assert (await waiting).class_name == "y"
+    assert (await waiting).class_names == ("y",)
 
 
 @pytest.mark.asyncio

@@ -106,7 +106,7 @@ class Served:
     def _on_event(self, event: Event) -> None:
         self.events.append(event)
         if isinstance(event, ProxyConnected):
-            self.views.apply((), assignments=[(event.proxy, (event.scope, ""))])
+            self.views.apply((), assignments=[(event.proxy, (event.scope, ("",)))])
 
     def put(self, *messages: Any) -> None:
         """One commit of these resources."""

@@ -334,7 +334,7 @@ class Simulation(RuleBasedStateMachine):
         client_changes = [(SCOPE, before, *key, None) for key in self.layer if is_moved or key not in layer]
         client_changes += [(SCOPE, self.class_name, *key, Row(key[1], version)) for key, version in layer.items()]
         self.tables, self.layer = tables, layer
-        self.views.apply(changes, client_changes, [(PROXY, (SCOPE, self.class_name))])
+        self.views.apply(changes, client_changes, [(PROXY, (SCOPE, (self.class_name,)))])
 
     # Messages.
 
