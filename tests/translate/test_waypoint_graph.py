@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from controlplane.log import MemoryLog
 from controlplane.model.codec import EventCodec
 from controlplane.model.decode import Decoded, decode_object
@@ -13,6 +15,7 @@ from controlplane.model.references import ObjectReference
 from controlplane.runtime.core import State
 from controlplane.runtime.options import RunOptions
 from controlplane.translate import TypeUrl
+from controlplane.translate.document import to_document
 from tests.conformance.manifests import Manifest, backend, gateway, gateway_class, http_route, listener, manifest, rule
 
 CAPTURED = 300
@@ -108,3 +111,22 @@ def test_without_a_way_in_nothing_is_served() -> None:
     spec = {"gatewayClassName": "controlplane-waypoint"}
     world = World(gateway_class("controlplane-waypoint"), gateway(hbone, name="wp", **spec), captured(0))
     assert world.state.translation.resources.rows() == ()
+
+
+def test_a_route_that_cannot_be_encoded_keeps_the_default_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the route forbids must not come to pass by its failure; the failure is told, and other services go on."""
+
+    def fail(*_: Any) -> None:
+        raise ValueError("no such luck")
+
+    monkeypatch.setattr("controlplane.translate.waypoint_graph.translate_rule", fail)
+    world = World(*waypoint(), captured(0), captured(1))
+    own = http_route("own", rule(to=backend("s0", 80)), parents=[{"group": "", "kind": "Service", "name": "s0"}])
+    world.state.apply(world.log.append([world.applied(own)], source="test"))
+    assert [failure.node for failure in world.state.graph.failures()] == ["waypoint_port_entries"]
+    configurations = world.served(TypeUrl.ROUTE_CONFIGURATION)
+    hosts = {
+        name: to_document(TypeUrl.ROUTE_CONFIGURATION, row.body)["virtualHosts"] for name, row in configurations.items()
+    }
+    assert [host.get("routes", []) for host in hosts["fc_http_80_s0_demo"]] == [[]]
+    assert [len(host["routes"]) for host in hosts["fc_http_80_s1_demo"]] == [1]
