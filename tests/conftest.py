@@ -6,10 +6,11 @@ import asyncio
 import importlib.util
 import json
 import os
+import secrets
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -24,16 +25,26 @@ asyncio.set_event_loop(None)
 PATIENCE_S = 20.0
 """How long a real Envoy may take for what it does in a fraction of a second."""
 
+_FIRST_PORT = 10_000
+
 POLL_S = 0.02
 """Between two looks at an Envoy, which has no way to tell us that something happened."""
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
+    """A port of loopback that is free, and stays it: none that the kernel gives to outgoing connections.
+
+    A connection of anybody would keep a listener from being opened again on the port that it has been given.
+    """
+    try:
+        first_of_kernel = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except OSError:
+        first_of_kernel = 32_768
+    while True:
+        port = secrets.choice(range(_FIRST_PORT, max(first_of_kernel, _FIRST_PORT + 1_000)))
+        with socket.socket() as found, suppress(OSError):
+            found.bind(("", port))
+            return port
 
 
 def delta_bootstrap(xds_port: int, *, role: str, node_id: str = "envoy.test", **extra: Any) -> dict[str, Any]:

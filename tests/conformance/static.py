@@ -22,8 +22,9 @@ def bootstrap(resources: Mapping[str, Mapping[str, Json]], certificate: Json | N
     listeners = []
     for listener in proxy.table(LISTENER).values():
         for chain in listener["filterChains"]:
-            manager = chain["filters"][0]["typedConfig"]
-            manager["routeConfig"] = _route_configuration(proxy, manager.pop("rds")["routeConfigName"])
+            for manager in (filter_["typedConfig"] for filter_ in chain["filters"]):
+                if "rds" in manager:
+                    manager["routeConfig"] = _route_configuration(proxy, manager.pop("rds")["routeConfigName"])
             if "transportSocket" in chain:
                 context = chain["transportSocket"]["typedConfig"]["commonTlsContext"]
                 del context["tlsCertificateSdsSecretConfigs"]
@@ -40,14 +41,18 @@ def bootstrap(resources: Mapping[str, Mapping[str, Json]], certificate: Json | N
 def _route_configuration(proxy: Proxy, name: str) -> Json:
     hosts = [_plain(host) for key, host in proxy.table(VIRTUAL_HOST).items() if key.startswith(f"{name}/")]
     configuration = _plain(proxy.table(ROUTE_CONFIGURATION)[name], without="vhds")
+    hosts += configuration.get("virtualHosts", [])
     # Clusters that do not exist are allowed, as in routes that come by RDS.
     return configuration | {"virtualHosts": hosts, "validateClusters": False}
 
 
 def _clusters(proxy: Proxy) -> list[Json]:
+    """Those by EDS with their endpoints inside; the others have them there."""
     assignments = proxy.table(LOAD_ASSIGNMENT)
     return [
         _plain(cluster, without="edsClusterConfig") | {"type": "STATIC", "loadAssignment": _plain(assignments[name])}
+        if "edsClusterConfig" in cluster
+        else _plain(cluster)
         for name, cluster in proxy.table(CLUSTER).items()
     ]
 

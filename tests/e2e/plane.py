@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import secrets
 import signal
-import socket
 import sysconfig
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -23,31 +21,14 @@ from controlplane.infra import bootstrap
 from controlplane.infra.state import StateDirectory
 from controlplane.runtime.options import HostPort, RunOptions
 from controlplane.runtime.serve import ControlPlane, running
-from tests.conftest import PATIENCE_S, POLL_S, EnvoyProcess
+from tests.conftest import PATIENCE_S, POLL_S, EnvoyProcess, free_port
 
 from .client import NOTHING, Answer, Request, ask
 
 LOOPBACK = "127.0.0.1"
-_FIRST_PORT = 10_000
 COMMAND = Path(sysconfig.get_path("scripts"), "controlplane")
 
 T = TypeVar("T")
-
-
-def free_port() -> int:
-    """A port of loopback that is free, and stays it: none that the kernel gives to outgoing connections.
-
-    A connection of anybody would keep a listener from being opened again on the port that it has been given.
-    """
-    try:
-        first_of_kernel = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    except OSError:
-        first_of_kernel = 32_768
-    while True:
-        port = secrets.choice(range(_FIRST_PORT, max(first_of_kernel, _FIRST_PORT + 1_000)))
-        with socket.socket() as found, suppress(OSError):
-            found.bind(("", port))
-            return port
 
 
 async def until(

@@ -141,6 +141,6 @@ async def test_the_traffic_follows_the_nodes_labels(folder: Folder, tmp_path: Pa
             assert await _nodes_of(admin) == streams
 
             async def remembers_no_class() -> bool:
-                return len({row.class_name for row in plane.core.state.rows.clients.clients.rows()}) == 1
+                return len({row.class_names for row in plane.core.state.rows.clients.clients.rows()}) == 1
 
             await until("one class is left", remembers_no_class)

@@ -40,7 +40,7 @@ class World:
         backends = declare_backends(graph, self.base)
         self.rules = declare_destination_rules(graph, self.base, backends)
         gateways = declare_gateways(graph, self.base, declare_grants(graph, self.base))
-        clients = declare_clients(graph, self.base, gateways, backends)
+        clients = declare_clients(graph, self.base, gateways, backends, self.rules)
         self.statuses = declare_rule_statuses(graph, self.base, backends, self.rules, clients)
         self._seq = 0
 
