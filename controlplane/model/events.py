@@ -15,7 +15,7 @@ import msgspec
 from controlplane.model.objects import KubernetesObject
 from controlplane.model.references import FieldProblem, ObjectReference
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """Version of the event schema; a log that names a newer one is refused, never skipped over."""
 
 
@@ -42,6 +42,8 @@ class Settings(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """Of the identities that AuthorizationPolicies name without one."""
     dns_lookup_family: Literal["V4_PREFERRED", "V4_ONLY", "V6_ONLY", "AUTO", "ALL"] = "V4_PREFERRED"
     """Which addresses of a name are used, and which of a service's own addresses comes first."""
+    observe_proxies: bool = False
+    """Whether ``Programmed`` waits until a proxy was seen to have a listener; a translation without proxies cannot."""
 
 
 class Event(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -55,6 +57,9 @@ class ControlPlaneStarted(Event, frozen=True):
     settings: Settings
     sources: dict[str, tuple[str, ...]]
     """Source name -> kinds that it will sync. A kind that no source names is synced and empty."""
+    stale_since: str = ""
+    """Time of the last transaction before, as the log writes it, where that state is served until the sources have synced
+    again; empty where nothing is served before that."""
 
 
 class ObjectApplied(Event, frozen=True):
@@ -143,10 +148,12 @@ class ProxyConnected(Event, frozen=True):
 
 
 class ProxyAcknowledged(Event, frozen=True):
-    """How far a proxy is: the versions of all it was sent up to ``seq`` are acknowledged. Coalesced, not one per ACK."""
+    """How far a proxy is: it holds everything up to ``seq``, but for what is rejected or withheld. Coalesced, not one per ACK."""
 
     proxy: str
     seq: int
+    listeners: tuple[str, ...] = ()
+    """Names of the listeners that it was seen to have in use, sorted: routes, virtual hosts and secrets included."""
 
 
 class ProxyRejected(Event, frozen=True):
@@ -157,6 +164,75 @@ class ProxyRejected(Event, frozen=True):
     type_url: str
     names: tuple[str, ...]
     message: str
+
+
+class RejectedPart(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A route of a virtual host that proxies reject, and the form of it that they last took."""
+
+    name: str
+    """As Envoy has it, ``Route.name``: ``namespace/name/rule/match`` of an HTTPRoute."""
+    digest: str
+    """``content_version`` of the encoded route. It is kept out of the virtual host wherever it stands there again."""
+    fallback: bytes = b""
+    """The encoded route that stands in its place; empty where there was none."""
+    fallback_clusters: tuple[str, ...] = ()
+    """Clusters that the fallback names."""
+
+
+class ResourceRejected(Event, frozen=True):
+    """Proxies of a gateway do not take this version of a resource, found by taking a rejected response apart.
+
+    What they took last is served in its place, to all of them, until there is another version.
+    """
+
+    gateway: str
+    type_url: str
+    name: str
+    version: str
+    """Of the resource that was rejected; where ``parts`` says which routes are at fault, they alone are held back."""
+    proxy: str
+    """Who said so first."""
+    message: str
+    """The proxy's words, redacted and bounded; or that it never answered."""
+    fallback_version: str = ""
+    """Of what the proxies took last; empty where there was nothing, so that the resource is not served at all."""
+    fallback: bytes = b""
+    """The encoded resource of that version; empty where it is no longer known: who has it keeps it, nobody else is sent it."""
+    fallback_clusters: tuple[str, ...] = ()
+    """Clusters that the fallback names."""
+    parts: tuple[RejectedPart, ...] = ()
+    """Of a virtual host: the routes at fault."""
+    origins: tuple[str, ...] = ()
+    """Objects that the resource was made of, ``Kind namespace/name``, sorted."""
+
+
+class RejectionEnded(Event, frozen=True):
+    """What was rejected is no longer what is offered: there is another version, or none."""
+
+    gateway: str
+    type_url: str
+    name: str
+
+
+class DeliveryWithheld(Event, frozen=True):
+    """A proxy stays at its last version of a resource, because it has not proven clusters that the newest one names."""
+
+    proxy: str
+    gateway: str
+    type_url: str
+    name: str
+    clusters: tuple[str, ...]
+    """Those that it has not proven, sorted."""
+    origins: tuple[str, ...] = ()
+    """As in ``ResourceRejected``."""
+
+
+class DeliveryResumed(Event, frozen=True):
+    """What was withheld from a proxy has been sent, or is no longer to be."""
+
+    proxy: str
+    type_url: str
+    name: str
 
 
 class ProxyDisconnected(Event, frozen=True):
@@ -180,6 +256,10 @@ AnyEvent: TypeAlias = (
     | ProxyConnected
     | ProxyAcknowledged
     | ProxyRejected
+    | ResourceRejected
+    | RejectionEnded
+    | DeliveryWithheld
+    | DeliveryResumed
     | ProxyDisconnected
 )
 """Every event that this version reads and writes."""

@@ -15,6 +15,8 @@ from controlplane.krt import Fetch, Graph, Source, Transaction
 from controlplane.model.events import (
     AnyEvent,
     ControlPlaneStarted,
+    DeliveryResumed,
+    DeliveryWithheld,
     ListenerFailed,
     ListenerRecovered,
     ObjectAccepted,
@@ -25,6 +27,8 @@ from controlplane.model.events import (
     ProxyConnected,
     ProxyDisconnected,
     ProxyRejected,
+    RejectionEnded,
+    ResourceRejected,
     Settings,
     SourceAvailable,
     SourceSynced,
@@ -254,6 +258,8 @@ class Fold:
             case ProxyDisconnected(proxy):
                 tx.delete(base.proxies, proxy)
                 tx.delete(base.proxy_rejections, proxy)
+            case ResourceRejected() | RejectionEnded() | DeliveryWithheld() | DeliveryResumed():
+                pass
             case _:
                 assert_never(event)
 

@@ -38,6 +38,8 @@ def to_event(fact: xds.Event) -> AnyEvent:
             return ProxyRejected(
                 proxy=fact.proxy, gateway=fact.scope, type_url=fact.type_url, names=names, message=fact.message
             )
+        case xds.ResourceRejected() | xds.DeliveryWithheld() | xds.DeliveryResumed():
+            raise NotImplementedError
         case xds.ProxyDisconnected():
             return ProxyDisconnected(proxy=fact.proxy, reason=fact.reason)
 

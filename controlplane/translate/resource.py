@@ -46,6 +46,10 @@ class Resource(msgspec.Struct, frozen=True):
     version: str
     body: bytes
     """The encoded message, without the Any around it. Of a Secret: with the key's digest in the key's place."""
+    clusters: tuple[str, ...] = ()
+    """Clusters that it names itself: it is sent to a proxy when that has proven them."""
+    route_configurations: tuple[str, ...] = ()
+    """RouteConfigurations that a Listener names."""
 
     @property
     def name(self) -> str:
@@ -60,6 +64,10 @@ class ClientResource(msgspec.Struct, frozen=True):
     """Gateway, class, type URL, name."""
     version: str
     body: bytes
+    clusters: tuple[str, ...] = ()
+    """As ``Resource.clusters``."""
+    route_configurations: tuple[str, ...] = ()
+    """As ``Resource.route_configurations``."""
 
     @property
     def name(self) -> str:

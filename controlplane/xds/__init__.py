@@ -2,12 +2,16 @@
 
 from controlplane.xds.errors import XdsError
 from controlplane.xds.events import (
+    DeliveryResumed,
+    DeliveryWithheld,
     Event,
     OnEvent,
     ProxyAcknowledged,
     ProxyConnected,
     ProxyDisconnected,
     ProxyRejected,
+    RejectedRoute,
+    ResourceRejected,
 )
 from controlplane.xds.machine import Limits, Machine
 from controlplane.xds.node import Locality, Node
@@ -22,6 +26,8 @@ __all__ = [
     "Change",
     "ClientChange",
     "ClientView",
+    "DeliveryResumed",
+    "DeliveryWithheld",
     "Event",
     "Limits",
     "Locality",
@@ -32,8 +38,10 @@ __all__ = [
     "ProxyConnected",
     "ProxyDisconnected",
     "ProxyRejected",
+    "RejectedRoute",
     "Resolve",
     "Resource",
+    "ResourceRejected",
     "Settings",
     "Views",
     "XdsError",

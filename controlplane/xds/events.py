@@ -34,6 +34,8 @@ class ProxyAcknowledged(msgspec.Struct, frozen=True, kw_only=True):
     seq: int
     rejected: int
     """Resources that it holds in another version, because it rejected the newest."""
+    listeners: tuple[str, ...] = ()
+    """Names of the listeners that it has in use, sorted: their RouteConfigurations, virtual hosts and secrets are there."""
 
 
 class ProxyRejected(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +52,54 @@ class ProxyRejected(msgspec.Struct, frozen=True, kw_only=True):
     """The proxy's words, redacted and bounded."""
 
 
+class RejectedRoute(msgspec.Struct, frozen=True):
+    """A route of a virtual host that the proxy rejects, found by taking the virtual host apart."""
+
+    name: str
+    body: bytes
+    """The encoded ``Route``."""
+    fallback: bytes
+    """The route of that name in the virtual host that it took last; empty where there was none."""
+
+
+class ResourceRejected(msgspec.Struct, frozen=True, kw_only=True):
+    """A resource that the proxy rejects by itself, whatever stands beside it; or that it never answered."""
+
+    proxy: str
+    scope: str
+    type_url: str
+    name: str
+    version: str
+    message: str
+    fallback_version: str
+    """Of what proxies of this scope took last; empty where there was nothing."""
+    fallback: bytes
+    """Its body; empty where it is no longer known."""
+    fallback_clusters: tuple[str, ...]
+    routes: tuple[RejectedRoute, ...]
+    """Of a virtual host, where some of its routes are at fault and the rest is not."""
+
+
+class DeliveryWithheld(msgspec.Struct, frozen=True, kw_only=True):
+    """The proxy stays at its last version of a resource, because it has not proven clusters that the newest one names."""
+
+    proxy: str
+    scope: str
+    type_url: str
+    name: str
+    clusters: tuple[str, ...]
+    """Those that it has not proven, sorted."""
+
+
+class DeliveryResumed(msgspec.Struct, frozen=True, kw_only=True):
+    """What was withheld has been sent, or is no longer to be."""
+
+    proxy: str
+    scope: str
+    type_url: str
+    name: str
+
+
 class ProxyDisconnected(msgspec.Struct, frozen=True, kw_only=True):
     """The stream of a proxy ended."""
 
@@ -58,5 +108,13 @@ class ProxyDisconnected(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
-Event = ProxyConnected | ProxyAcknowledged | ProxyRejected | ProxyDisconnected
+Event = (
+    ProxyConnected
+    | ProxyAcknowledged
+    | ProxyRejected
+    | ResourceRejected
+    | DeliveryWithheld
+    | DeliveryResumed
+    | ProxyDisconnected
+)
 OnEvent = Callable[[Event], None]
