@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from controlplane.krt import Collection, Fetch, Graph
+from controlplane.krt import Collection, Fetch, Graph, Index
 from controlplane.model.services import Backend, BackendEndpoints, Endpoint, LocalityGroup
 from controlplane.reducers import State
 from controlplane.reducers.base import current_settings
@@ -30,6 +31,8 @@ from controlplane.translate.load_assignment import translate_endpoints, translat
 from controlplane.translate.resource import ClientResource, Encoded, Resource, TypeUrl, encoded
 from controlplane.translate.upstream_tls import without_credentials
 from controlplane.translate.uses import Demand, Use, demand
+
+_Row = TypeVar("_Row", bound=Resource | ClientResource)
 
 
 class FormError(Exception):
@@ -56,70 +59,97 @@ def declare_clusters(graph: Graph, state: State, used: Collection[Demand], secre
     """
     choices = declare_choices(graph, state, used)
     clusters, assignments = _declare_forms(graph, state, choices, secrets)
-    by_cluster = state.backends.by_cluster
-
-    def form_of(fetch: Fetch, row: Choice, forms: Collection[Encoded], key: tuple[str, ...]) -> Encoded | None:
-        """What was made of a form; None for a backend that is not served.
-
-        Raises:
-            FormError: It cannot be made: whoever chose it keeps what they were served.
-        """
-        found = fetch(forms, key)
-        if found is None and any(fetch.by(by_cluster, row.name, view=_is_served)):
-            raise FormError(f"a form of {row.name} cannot be made; see the failure of {forms.name} {key}")
-        return found
-
+    mine, theirs, by_cluster = choices.of_gateways, choices.of_clients, state.backends.by_cluster
     # Each type for itself: where an assignment cannot be made, the cluster is there all the same.
-    def cluster_of(fetch: Fetch, row: Choice) -> tuple[TypeUrl, str, Encoded | None]:
-        return TypeUrl.CLUSTER, row.name, form_of(fetch, row, clusters, row.cluster)
+    cluster_resources = _serve(graph, "cluster_resources", Resource, mine, _cluster_of, clusters, by_cluster)
+    assignment_resources = _serve(
+        graph, "load_assignment_resources", Resource, mine, _assignment_of, assignments, by_cluster
+    )
+    client_clusters = _serve(graph, "client_clusters", ClientResource, theirs, _cluster_of, clusters, by_cluster)
+    client_assignments = _serve(
+        graph, "client_load_assignments", ClientResource, theirs, _assignment_of, assignments, by_cluster
+    )
+    return Clusters(
+        (cluster_resources, assignment_resources),
+        graph.union("client_resources", ClientResource, (client_clusters, client_assignments)),
+        _declare_secret_uses(graph, state, used),
+    )
 
-    def assignment_of(fetch: Fetch, row: Choice) -> tuple[TypeUrl, str, Encoded | None]:
-        form = form_of(fetch, row, assignments, row.assignment) if row.assignment is not None else None
-        return TypeUrl.LOAD_ASSIGNMENT, row.assignment_name, form
 
-    def serving(of: Callable[[Fetch, Choice], tuple[TypeUrl, str, Encoded | None]]) -> Callable[..., Resource | None]:
-        def serve(row: Choice, fetch: Fetch) -> Resource | None:
-            type_url, name, form = of(fetch, row)
-            return Resource((row.gateway, str(type_url), name), form.version, form.body) if form is not None else None
+class _Chosen(NamedTuple):
+    """A form that somebody chose."""
 
-        return serve
+    type_url: TypeUrl
+    name: str
+    """What the resource is called."""
+    form: tuple[str, ...]
 
-    def serving_clients(
-        of: Callable[[Fetch, Choice], tuple[TypeUrl, str, Encoded | None]],
-    ) -> Callable[..., ClientResource | None]:
-        def serve(row: Choice, fetch: Fetch) -> ClientResource | None:
-            type_url, name, form = of(fetch, row)
-            key = (row.gateway, row.key[1], str(type_url), name)
-            return ClientResource(key, form.version, form.body) if form is not None else None
 
-        return serve
+def _cluster_of(row: Choice) -> _Chosen:
+    return _Chosen(TypeUrl.CLUSTER, row.name, row.cluster)
+
+
+def _assignment_of(row: Choice) -> _Chosen | None:
+    if row.assignment is None:
+        return None
+    return _Chosen(TypeUrl.LOAD_ASSIGNMENT, row.assignment_name, row.assignment)
+
+
+def _serve(
+    graph: Graph,
+    name: str,
+    row_type: type[_Row],
+    choices: Collection[Choice],
+    chosen_of: Callable[[Choice], _Chosen | None],
+    forms: Collection[Encoded],
+    by_cluster: Index[Backend],
+) -> Collection[_Row]:
+    """Declare the resources of a type as gateways, or as classes of their clients, are served them.
+
+    Args:
+        graph: Where.
+        name: Of the collection.
+        row_type: Of its rows; those of ``ClientResource`` have the class in their keys.
+        choices: Of gateways, or of classes.
+        chosen_of: Which form of the type; None for no resource.
+        forms: Those of the type.
+        by_cluster: Tells a form that cannot be made, whose choosers keep what they were served, from one that is not served.
+    """
+
+    def serve(row: Choice, fetch: Fetch) -> _Row | None:
+        chosen = chosen_of(row)
+        if chosen is None:
+            return None
+        form = fetch(forms, chosen.form)
+        if form is not None:
+            whom = row.key[:2] if row_type is ClientResource else row.key[:1]
+            key: tuple[Any, ...] = (*whom, str(chosen.type_url), chosen.name)
+            return row_type(key, form.version, form.body)
+        if any(fetch.by(by_cluster, row.name, view=_is_served)):
+            raise FormError(f"a form of {row.name} cannot be made; see the failure of {forms.name} {chosen.form}")
+        return None
+
+    return graph.map(name, row_type, choices, serve, reads=(forms, by_cluster))
+
+
+def _declare_secret_uses(graph: Graph, state: State, used: Collection[Demand]) -> Collection[Use]:
+    """Declare who names which Secret.
+
+    By every rule that a client may go by, so that what is served in common does not depend on who is connected.
+    """
+    rules, by_cluster = state.destination_rules.of_clusters, state.backends.by_cluster
 
     def use_secrets(row: Demand, fetch: Fetch) -> Iterator[Use]:
-        """Of every rule that a client may go by, so that what is served in common does not depend on who is connected."""
         gateway, cluster = row.key
-        candidates = fetch(state.destination_rules.of_clusters, cluster)
+        candidates = fetch(rules, cluster)
         port = next(iter(fetch.by(by_cluster, cluster, view=_port_of)), 0)
         for candidate in candidates.candidates if candidates is not None else ():
             policy = policy_of(fetch, state, candidate.rule, port)
             for secret in secrets_of(policy, gateway.partition("/")[0]):
                 yield Use((gateway, secret, candidate.rule, cluster))
 
-    rules = (state.base.destination_rules, state.destination_rules.of_clusters, by_cluster)
-    mine, theirs = choices.of_gateways, choices.of_clients
-    reads = {cluster_of: (clusters, by_cluster), assignment_of: (assignments, by_cluster)}
-    of_gateways = tuple(
-        graph.map(name, Resource, mine, serving(of), reads=reads[of])
-        for name, of in (("cluster_resources", cluster_of), ("load_assignment_resources", assignment_of))
-    )
-    of_clients = tuple(
-        graph.map(name, ClientResource, theirs, serving_clients(of), reads=reads[of])
-        for name, of in (("client_clusters", cluster_of), ("client_load_assignments", assignment_of))
-    )
-    return Clusters(
-        of_gateways,
-        graph.union("client_resources", ClientResource, of_clients),
-        graph.map("cluster_secret_uses", Use, used, use_secrets, reads=rules),
-    )
+    reads = (state.base.destination_rules, rules, by_cluster)
+    return graph.map("cluster_secret_uses", Use, used, use_secrets, reads=reads)
 
 
 def _port_of(backend: Backend) -> int:
