@@ -137,62 +137,16 @@ def declare_authorization_statuses(
     """
     uses = graph.count("authorization_uses", chains, by=_uses_of)
 
-    def judge(fetch: Fetch, target: str, settings: Settings) -> Condition | None:
-        """Whether a target is what the policy takes it for; None if that is not ours to say."""
-        kind, _, key = target.partition(" ")
-        if kind == "GatewayClass":
-            controller = fetch(base.gateway_classes, key, view=_controller_of)
-            is_found, is_waypoint = controller is not None, key in settings.waypoint_classes
-            is_foreign = controller is not None and controller != settings.controller_name
-        elif kind == "Gateway":
-            class_name = fetch(gateways.owned, key, view=_class_of)
-            is_found, is_waypoint = fetch.exists(base.gateways, key), class_name in settings.waypoint_classes
-            is_foreign = is_found and class_name is None
-        else:
-            collection: Collection[Any] = base.services if kind == "Service" else base.service_entries
-            is_found, is_waypoint, is_foreign = fetch.exists(collection, key), True, False
-        if is_foreign:
-            return None
-        if not is_found:
-            return Condition(ConditionType.ACCEPTED, False, Reason.NO_MATCHING_PARENT, f"{target} does not exist")
-        if not is_waypoint:
-            classes = ", ".join(settings.waypoint_classes)
-            message = f"{target} is no waypoint, and only waypoints enforce policies; a waypoint's class is {classes}"
-            return Condition(ConditionType.ACCEPTED, False, Reason.INVALID_KIND, message)
-        return Condition(ConditionType.ACCEPTED, True, Reason.ACCEPTED)
-
-    def judge_references(policy: AuthorizationPolicy, fetch: Fetch, settings: Settings) -> Iterator[_Judged]:
-        for i, reference in enumerate(policy.spec.target_refs):
-            target, problem = find_target(policy, reference, settings)
-            condition = problem or judge(fetch, target, settings)
-            if condition is None:
-                continue
-            if policy.spec.action == "CUSTOM":
-                condition = Condition(ConditionType.ACCEPTED, False, Reason.UNSUPPORTED_VALUE, _CUSTOM)
-            elif not condition.status:
-                condition = msgspec.structs.replace(condition, message=f"spec.targetRefs[{i}]: {condition.message}")
-            yield reference, condition
-
     def make(policy: AuthorizationPolicy, fetch: Fetch) -> ObjectStatus | None:
         settings = current_settings(fetch, base)
         key = f"AuthorizationPolicy {policy.key}"
-        judged = list(judge_references(policy, fetch, settings))
+        judged = list(_judge_references(policy, _Judge(fetch, base, gateways, settings)))
         applications = [a for a in ("http", _TCP) if fetch.exists(uses, (policy.key, a))]
         report = fetch(base.reports, key, view=visible_report)
         conditions = [*_whole(policy, [condition for _, condition in judged], applications, report)]
         if not conditions:
             return None
-        generation = policy.metadata.generation
-        document: dict[str, object] = {"conditions": [condition.document(generation) for condition in conditions]}
-        if judged:
-            document["ancestors"] = [
-                {
-                    "ancestorRef": _reference_document(reference, policy.metadata.namespace),
-                    "controllerName": settings.controller_name,
-                    "conditions": [condition.document(generation)],
-                }
-                for reference, condition in judged
-            ]
+        document = _document(policy, conditions, judged, settings.controller_name)
         return ObjectStatus(key, msgspec.json.encode(document, order="deterministic"))
 
     reads = (
@@ -213,6 +167,75 @@ _NO_TARGETS: Final = (
     "the workloads' own proxies"
 )
 _NOT_USED: Final = "no waypoint stands before what the policy is for, so nothing is enforced"
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """Says whether a target is what a policy takes it for."""
+
+    fetch: Fetch
+    base: Base
+    gateways: Gateways
+    settings: Settings
+
+    def judge(self, target: str) -> Condition | None:
+        """None if that is not ours to say."""
+        kind, _, key = target.partition(" ")
+        is_found, is_waypoint, is_foreign = self._look(kind, key)
+        if is_foreign:
+            return None
+        if not is_found:
+            return Condition(ConditionType.ACCEPTED, False, Reason.NO_MATCHING_PARENT, f"{target} does not exist")
+        if not is_waypoint:
+            classes = ", ".join(self.settings.waypoint_classes)
+            message = f"{target} is no waypoint, and only waypoints enforce policies; a waypoint's class is {classes}"
+            return Condition(ConditionType.ACCEPTED, False, Reason.INVALID_KIND, message)
+        return Condition(ConditionType.ACCEPTED, True, Reason.ACCEPTED)
+
+    def _look(self, kind: str, key: str) -> tuple[bool, bool, bool]:
+        """Whether a target exists, whether it is one that waypoints stand for, and whether it is another controller's."""
+        fetch, base, settings = self.fetch, self.base, self.settings
+        if kind == "GatewayClass":
+            controller = fetch(base.gateway_classes, key, view=_controller_of)
+            is_foreign = controller is not None and controller != settings.controller_name
+            return controller is not None, key in settings.waypoint_classes, is_foreign
+        if kind == "Gateway":
+            class_name = fetch(self.gateways.owned, key, view=_class_of)
+            is_found = fetch.exists(base.gateways, key)
+            return is_found, class_name in settings.waypoint_classes, is_found and class_name is None
+        collection: Collection[Any] = base.services if kind == "Service" else base.service_entries
+        return fetch.exists(collection, key), True, False
+
+
+def _judge_references(policy: AuthorizationPolicy, judge: _Judge) -> Iterator[_Judged]:
+    """Each targetRef, without those that are another's."""
+    for i, reference in enumerate(policy.spec.target_refs):
+        target, problem = find_target(policy, reference, judge.settings)
+        condition = problem or judge.judge(target)
+        if condition is None:
+            continue
+        if policy.spec.action == "CUSTOM":
+            condition = Condition(ConditionType.ACCEPTED, False, Reason.UNSUPPORTED_VALUE, _CUSTOM)
+        elif not condition.status:
+            condition = msgspec.structs.replace(condition, message=f"spec.targetRefs[{i}]: {condition.message}")
+        yield reference, condition
+
+
+def _document(
+    policy: AuthorizationPolicy, conditions: list[Condition], judged: list[_Judged], controller_name: str
+) -> dict[str, object]:
+    generation = policy.metadata.generation
+    document: dict[str, object] = {"conditions": [condition.document(generation) for condition in conditions]}
+    if judged:
+        document["ancestors"] = [
+            {
+                "ancestorRef": _reference_document(reference, policy.metadata.namespace),
+                "controllerName": controller_name,
+                "conditions": [condition.document(generation)],
+            }
+            for reference, condition in judged
+        ]
+    return document
 
 
 def _uses_of(chain: WaypointChain) -> list[tuple[str, str]]:
