@@ -5,6 +5,7 @@ A ``Backend`` hides what kind of object a service was defined by; routes, waypoi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias
 
 import msgspec
@@ -28,6 +29,11 @@ class Locality(msgspec.Struct, frozen=True, order=True):
     def parse(cls, text: str) -> Locality:
         """From ``region/zone/subzone``; what is missing is unknown, what is too much is left out."""
         return cls(*[part.strip() for part in text.split("/")][:3])
+
+    @classmethod
+    def of_labels(cls, labels: Mapping[str, str]) -> Locality:
+        """Where labels say that something runs: a workload's, a Node's or a client's."""
+        return cls(labels.get(REGION, ""), labels.get(ZONE, ""), labels.get(SUBZONE, ""))
 
     def __str__(self) -> str:
         return f"{self.region}/{self.zone}/{self.subzone}".rstrip("/")
@@ -153,8 +159,7 @@ class ClientClass(msgspec.Struct, frozen=True):
     @property
     def locality(self) -> Locality:
         """As far as those rules look at it."""
-        known = dict(self.labels)
-        return Locality(known.get(REGION, ""), known.get(ZONE, ""), known.get(SUBZONE, ""))
+        return Locality.of_labels(dict(self.labels))
 
 
 class RuleCandidate(msgspec.Struct, frozen=True):

@@ -21,7 +21,7 @@ import msgspec
 from controlplane.krt import Collection, Count, Fetch, Graph
 from controlplane.model.ir import OwnedGateway
 from controlplane.model.istio import DestinationRule
-from controlplane.model.kubernetes import Node, Pod
+from controlplane.model.kubernetes import Pod
 from controlplane.model.services import (
     NODE,
     REGION,
@@ -37,6 +37,7 @@ from controlplane.reducers.backends import Backends
 from controlplane.reducers.base import Base, Proxy
 from controlplane.reducers.destination_rules import DestinationRules, distribution_labels, rule_labels
 from controlplane.reducers.gateways import Gateways
+from controlplane.reducers.workloads import locality_of_node
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -118,11 +119,6 @@ def _of_pod(pod: Pod) -> tuple[Labels, str]:
     return tuple(sorted(pod.metadata.labels.items())), pod.spec.node_name
 
 
-def _of_node(node: Node) -> Locality:
-    labels = node.metadata.labels
-    return Locality(labels.get(REGION, ""), labels.get(ZONE, ""), labels.get(SUBZONE, ""))
-
-
 def identify(proxy: Proxy, fetch: Fetch, base: Base) -> ClientIdentity:
     """A proxy's namespace and labels: its Pod's and its Node's where they are known, else its own word.
 
@@ -140,7 +136,7 @@ def identify(proxy: Proxy, fetch: Fetch, base: Base) -> ClientIdentity:
         labels, node_name = dict(pod[0]), pod[1]
         if node_name:
             labels[NODE] = node_name
-        known = (fetch(base.nodes, node_name, view=_of_node) if node_name else None) or Locality()
+        known = (fetch(base.nodes, node_name, view=locality_of_node) if node_name else None) or Locality()
         place = known if known != Locality() else Locality() if labels.keys() & _PLACES else place
     parts = {REGION: place.region, ZONE: place.zone, SUBZONE: place.subzone}
     labels |= {key: value for key, value in parts.items() if value}

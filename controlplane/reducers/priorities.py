@@ -11,16 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from controlplane.model.services import (
-    NETWORK,
-    REGION,
-    SUBZONE,
-    ZONE,
-    Endpoint,
-    Locality,
-    LocalityGroup,
-    LocalityPolicy,
-)
+from controlplane.model.services import NETWORK, Endpoint, Locality, LocalityGroup, LocalityPolicy
 
 FROM: Final = "~from"
 """No label can be called so. Among the labels of a client it stands for its locality under ``distribute``: the position of the
@@ -75,11 +66,6 @@ class LocalityPattern(NamedTuple):
         )
 
 
-def locality_of(labels: Labels) -> Locality:
-    """The locality that a client's labels say."""
-    return Locality(labels.get(REGION, ""), labels.get(ZONE, ""), labels.get(SUBZONE, ""))
-
-
 def matching_source(distribute: Sequence[tuple[str, object]], locality: Locality) -> int | None:
     """Position of the first entry of ``distribute`` whose ``from`` matches a client; None if there is none."""
     for position, (source, _) in enumerate(distribute):
@@ -115,7 +101,7 @@ def prioritize(
         network_first = policy.failover_priority[0] == NETWORK
         ranks = [_label_step(labels, wanted, network_first=network_first) for _, labels in endpoints]
     if policy.failover or not policy.failover_priority:
-        client = locality_of(client_labels)
+        client = Locality.of_labels(client_labels)
         successor = _successor(policy.failover, client.region)
         steps = (_locality_step(endpoint.locality, client, successor) for endpoint, _ in endpoints)
         ranks = [rank * _LOCALITY_STEPS + step for rank, step in zip(ranks, steps, strict=True)]
@@ -219,7 +205,7 @@ def _source_of(policy: LocalityPolicy, client_labels: Labels) -> int | None:
     known = client_labels.get(FROM)
     if known is not None:
         return int(known) if known else None
-    return matching_source(policy.distribute, locality_of(client_labels))
+    return matching_source(policy.distribute, Locality.of_labels(client_labels))
 
 
 def _most_specific_first(to: Iterable[tuple[str, int]]) -> list[tuple[LocalityPattern, int]]:

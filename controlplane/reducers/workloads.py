@@ -62,14 +62,9 @@ class Workloads:
     """By ``namespace/name`` of the ServiceEntry."""
 
 
-def locality_of_labels(labels: Mapping[str, str]) -> Locality:
-    """Where labels say that something runs."""
-    return Locality(labels.get(REGION, ""), labels.get(ZONE, ""), labels.get(SUBZONE, ""))
-
-
 def locality_of_node(node: Node) -> Locality:
     """A view: where a Node says it is. Nothing else of a Node makes a reader run again."""
-    return locality_of_labels(node.metadata.labels)
+    return Locality.of_labels(node.metadata.labels)
 
 
 def is_entry_ready(entry: WorkloadEntry) -> bool:
@@ -97,7 +92,7 @@ def describe(
     ``spec.locality`` leaves out is unknown, whatever the labels say.
     """
     labels = {**own, **spec.labels}
-    locality = Locality.parse(spec.locality) if spec.locality else locality_of_labels(labels)
+    locality = Locality.parse(spec.locality) if spec.locality else Locality.of_labels(labels)
     if spec.network:
         labels[NETWORK] = spec.network
     return Workload(
@@ -113,7 +108,7 @@ def describe(
 
 
 def _describe_pod(key: tuple[str, str, str], pod: Pod, fetch: Fetch, base: Base) -> Workload:
-    own = locality_of_labels(pod.metadata.labels)
+    own = Locality.of_labels(pod.metadata.labels)
     node = fetch(base.nodes, pod.spec.node_name, view=locality_of_node) or Locality()
     addresses = (pod.status.pod_ip, *(item.ip for item in pod.status.pod_ips))
     return Workload(
