@@ -20,7 +20,6 @@ import msgspec
 
 from controlplane.krt import Collection, Count, Fetch, Graph
 from controlplane.model.ir import OwnedGateway
-from controlplane.model.istio import DestinationRule
 from controlplane.model.kubernetes import Pod
 from controlplane.model.services import (
     NODE,
@@ -143,10 +142,6 @@ def identify(proxy: Proxy, fetch: Fetch, base: Base) -> ClientIdentity:
     return ClientIdentity(proxy.key, proxy.gateway, namespace, tuple(sorted(labels.items())))
 
 
-def _labels_of(rule: DestinationRule) -> frozenset[str]:
-    return rule_labels(rule)
-
-
 def tells_namespaces_apart(rules: BackendRules) -> bool:
     """Whether clients of two namespaces can go by different rules."""
     namespaces = {candidate.rule.partition("/")[0] for candidate in rules.candidates}
@@ -163,7 +158,7 @@ def declare_ruled(
         found = fetch(rules, backend.cluster)
         labels = set(distribution_labels(backend.traffic_distribution))
         for candidate in found.candidates if found is not None else ():
-            labels |= fetch(base.destination_rules, candidate.rule, view=_labels_of) or frozenset()
+            labels |= fetch(base.destination_rules, candidate.rule, view=rule_labels) or frozenset()
         if labels or (found is not None and tells_namespaces_apart(found)):
             return RuledBackend(backend.cluster, label_set(labels))
         return None
