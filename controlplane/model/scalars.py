@@ -95,6 +95,18 @@ AnnotationValue: TypeAlias = Annotated[str, Meta(max_length=4096)]
 
 Timestamp: TypeAlias = Annotated[str, Meta(pattern=TIMESTAMP)]
 
+_TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
+_FALSE: Final = frozenset({"0", "f", "F", "FALSE", "false", "False"})
+
+
+def parse_bool(text: str) -> bool | None:
+    """What a label or an annotation says where yes or no is asked; None for what is neither.
+
+    Source: Go's ``strconv.ParseBool``.
+    """
+    return True if text in _TRUE else False if text in _FALSE else None
+
+
 _MILLISECONDS = {"h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
 _PART = re.compile(r"([0-9]{1,5})(ms|h|m|s)")
 

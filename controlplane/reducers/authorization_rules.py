@@ -27,6 +27,7 @@ from controlplane.model.istio import (
 )
 from controlplane.model.problems import join
 from controlplane.model.references import FieldProblem
+from controlplane.model.scalars import parse_bool
 from controlplane.reducers.authorization_paths import template_problem
 
 _LONGEST: Final = 4_096
@@ -174,7 +175,7 @@ def without_misread(policy: AuthorizationPolicy, misread: tuple[int, ...]) -> Au
 
 def is_dry_run(policy: AuthorizationPolicy) -> bool:
     """Whether a policy is only to be evaluated. Source: Istio, ``istio.io/dry-run``, what Go takes for a true boolean."""
-    return policy.metadata.annotations.get("istio.io/dry-run") in ("1", "t", "T", "true", "TRUE", "True")
+    return parse_bool(policy.metadata.annotations.get("istio.io/dry-run", "")) is True
 
 
 def parse_port(text: str) -> int | None:

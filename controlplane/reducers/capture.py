@@ -22,6 +22,7 @@ from controlplane.model.gateway import RouteNamespaces
 from controlplane.model.ir import OwnedGateway
 from controlplane.model.istio import ServiceEntry
 from controlplane.model.kubernetes import Namespace, Service
+from controlplane.model.scalars import parse_bool
 from controlplane.reducers.admission import allows_namespace, namespace_labels
 from controlplane.reducers.base import Base, current_settings
 from controlplane.reducers.gateways import Gateways
@@ -33,8 +34,6 @@ INGRESS_USE_WAYPOINT: Final = "istio.io/ingress-use-waypoint"
 _GATEWAY_NAME: Final = "gateway.networking.k8s.io/gateway-name"
 _MANAGED: Final = "gateway.istio.io/managed"
 _MESH_CONTROLLERS: Final = ("istio.io-mesh-controller", "istio.io-eastwest-controller")
-_TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
-_FALSE: Final = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 
 
 class Waypoint(msgspec.Struct, frozen=True):
@@ -94,11 +93,6 @@ class Captures:
 def bound_waypoint(capture: Capture) -> BoundWaypoint | None:
     """A view: the waypoint that takes a service's traffic, or None."""
     return BoundWaypoint(capture.waypoint, capture.class_name) if capture.bound.status else None
-
-
-def parse_bool(text: str) -> bool | None:
-    """What Go's ``strconv.ParseBool`` makes of a label; None for what is no boolean."""
-    return True if text in _TRUE else False if text in _FALSE else None
 
 
 def _select(labels: Mapping[str, str]) -> _Labels:

@@ -15,6 +15,7 @@ import msgspec
 from controlplane.krt import Collection, Fetch, Graph, Index, Selector
 from controlplane.model.istio import ServiceEntry, ServiceEntrySpec, WorkloadEntry, WorkloadEntrySpec
 from controlplane.model.kubernetes import Node, Pod
+from controlplane.model.scalars import parse_bool
 from controlplane.model.services import NETWORK, REGION, SUBZONE, ZONE, Locality
 from controlplane.reducers.base import Base
 
@@ -22,7 +23,6 @@ Labels: TypeAlias = tuple[tuple[str, str], ...]
 
 _TLS_MODE: Final = "security.istio.io/tlsMode"
 _HEALTH_CHECKED: Final = "proxy.istio.io/health-checks-enabled"
-_TRUE: Final = frozenset({"1", "t", "true"})
 _PLACES: Final = (REGION, ZONE, SUBZONE)
 _TOPOLOGY: Final = frozenset(_PLACES)
 
@@ -73,7 +73,7 @@ def is_entry_ready(entry: WorkloadEntry) -> bool:
     Source: Istio, WorkloadEntry's condition ``Healthy`` and the annotation that has it checked.
     """
     healthy = next((c.status for c in entry.status.conditions if c.type == "Healthy"), "")
-    is_checked = entry.metadata.annotations.get(_HEALTH_CHECKED, "").lower() in _TRUE
+    is_checked = parse_bool(entry.metadata.annotations.get(_HEALTH_CHECKED, "").lower())
     return healthy == "True" if is_checked else healthy != "False"
 
 

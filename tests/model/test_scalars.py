@@ -1,4 +1,4 @@
-"""Durations, and the patterns that are made here and not taken from a CRD."""
+"""Booleans, durations, and the patterns that are made here and not taken from a CRD."""
 
 import re
 
@@ -12,10 +12,23 @@ from controlplane.model.scalars import (
     ISTIO_DURATION,
     NORMAL_PATH,
     nanoseconds_of,
+    parse_bool,
     parse_duration,
     parse_istio_duration,
 )
 from controlplane.model.shapes import Text
+
+
+@pytest.mark.parametrize(
+    ("texts", "value"),
+    [
+        (("1", "t", "T", "true", "True", "TRUE"), True),
+        (("0", "f", "F", "false", "False", "FALSE"), False),
+        (("", "yes", "tRUE", " true", "01"), None),
+    ],
+)
+def test_booleans(texts: tuple[str, ...], value: bool | None) -> None:
+    assert {parse_bool(text) for text in texts} == {value}
 
 
 @pytest.mark.parametrize(
