@@ -7,16 +7,15 @@ prefix wins.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
-from ipaddress import ip_network
 from typing import Final, Literal
 
 import msgspec
 
 from controlplane.krt import Collection, Fetch, Graph, Group, Index
-from controlplane.model.addresses import parse_address
+from controlplane.model.addresses import parse_block
 from controlplane.model.istio import ServiceEntry
 from controlplane.model.services import Backend, BackendKey
 from controlplane.reducers.backends import Backends
@@ -73,20 +72,8 @@ class WaypointPorts:
 
 def normalise_addresses(addresses: Iterable[str]) -> tuple[str, ...]:
     """Addresses and CIDR blocks as a filter chain can match them: one spelling each, sorted, junk left out."""
-    return tuple(sorted(set(_normalise(addresses))))
-
-
-def _normalise(addresses: Iterable[str]) -> Iterator[str]:
-    for text in addresses:
-        address, slash, length = text.partition("/")
-        literal = parse_address(address)
-        if literal is None:
-            continue
-        if not slash:
-            yield str(literal)
-        elif length.isascii() and length.isdecimal() and int(length) <= literal.max_prefixlen:
-            block = ip_network(f"{literal}/{int(length)}", strict=False)
-            yield str(block.network_address) if block.prefixlen == block.max_prefixlen else str(block)
+    blocks = {block for text in addresses if (block := parse_block(text)) is not None}
+    return tuple(sorted(str(block).removesuffix(f"/{block.max_prefixlen}") for block in blocks))
 
 
 def chain_name(backend: Backend) -> str:
