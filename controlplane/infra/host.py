@@ -119,10 +119,6 @@ class HostInfra:
         """How the Envoy of each gateway is, by gateway, sorted; also of one that is being stopped."""
         return {gateway: supervisor.statistics() for gateway, supervisor in sorted(self._supervisors.items())}
 
-    def failed_listeners(self) -> tuple[ListenerKey, ...]:
-        """Listeners that cannot have their port, sorted."""
-        return self._listeners.failed()
-
     async def run(self) -> None:
         """Do all this until cancelled, then end every Envoy, within seconds. To be called once.
 

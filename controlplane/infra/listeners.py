@@ -108,10 +108,6 @@ class ListenerWatch:
         self._refusals[key] = message
         self._changed.set()
 
-    def failed(self) -> tuple[ListenerKey, ...]:
-        """Those that cannot have their port, sorted."""
-        return tuple(sorted(key for key, listener in self._listeners.items() if listener.failed))
-
     async def run(self) -> None:
         """Watch until cancelled."""
         while True:
