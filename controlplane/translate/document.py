@@ -46,26 +46,6 @@ def to_document(type_url: str, body: bytes) -> dict[str, JSON]:
     return _sort_object(document)
 
 
-def from_document(document: dict[str, JSON]) -> bytes:
-    """The encoded message that ``to_document`` showed.
-
-    Equal to the original as a message, not octet for octet: fields and map entries may stand in another order.
-
-    Raises:
-        ValueError: A type is absent or not among the generated ones, or a field is ill-typed or does not exist.
-    """
-    from google.protobuf.json_format import ParseDict, ParseError
-
-    message = _new_any()
-    try:
-        ParseDict(document, message, descriptor_pool=_pool())
-    except (ParseError, TypeError) as error:
-        raise ValueError(f"{document.get('@type')} cannot be read from JSON: {error}") from error
-    if not message.type_url:
-        raise ValueError("a document names its type under @type")
-    return message.value
-
-
 @cache
 def _pool() -> DescriptorPool:
     """The generated messages' descriptors, apart from any that other libraries of the process register."""

@@ -10,13 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from controlplane._proto.envoy.config.cluster.v3 import Cluster
 from controlplane.model.events import Settings
 from controlplane.model.istio import SimpleLB, TLSMode
 from controlplane.model.services import LocalityGroup
 from controlplane.translate.cluster import hash_policies
-from controlplane.translate.document import from_document, to_document
 from controlplane.translate.load_assignment import translate_endpoints, translate_virtual_addresses
-from controlplane.translate.resource import TypeUrl
 from tests.conftest import free_port
 from tests.translate.loading import Given, load, route
 from tests.translate.policies import HOST, UINT32_MAX, a_group, a_policy, an_endpoint, named_cluster
@@ -121,10 +120,11 @@ async def test_no_kind_of_cluster_is_rejected(tmp_path):
 async def test_the_loader_tells_what_is_rejected(tmp_path):
     """A ring that is larger than its largest size: what we never emit, and what this module is there to find."""
     name, body = named_cluster(a_policy(loadBalancer={"consistentHash": {"minimumRingSize": 2000}}))
-    document: Any = to_document(TypeUrl.CLUSTER, body)
-    document["ringHashLbConfig"]["maximumRingSize"] = "10"
+    cluster = Cluster.parse(body)
+    assert cluster.ring_hash_lb_config is not None
+    cluster.ring_hash_lb_config.maximum_ring_size = 10
     other, good = named_cluster()
-    given = Given({name: from_document(document), other: good})
+    given = Given({name: bytes(cluster), other: good})
     async with load(given, tmp_path / "files", free_port(), 1.0) as loaded:
         assert list(await loaded.rejected()) == [name]
 

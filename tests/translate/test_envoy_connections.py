@@ -12,13 +12,12 @@ from typing import Any
 
 import pytest
 
+from controlplane._proto.envoy.config.cluster.v3 import Cluster
 from controlplane.model.base import ObjectMeta
 from controlplane.model.events import Settings
 from controlplane.model.kubernetes import Secret
 from controlplane.translate.cluster import hash_policies, translate_cluster
-from controlplane.translate.document import from_document, to_document
 from controlplane.translate.load_assignment import translate_endpoints
-from controlplane.translate.resource import TypeUrl
 from controlplane.translate.secret import translate_ca, translate_secret, with_private_key
 from tests.conftest import free_port
 from tests.e2e.certificates import Pair, make_pair
@@ -220,14 +219,14 @@ async def test_names_are_resolved(tmp_path):
 async def test_a_name_that_nobody_resolves_holds_nothing_up(tmp_path):
     groups = (a_group(an_endpoint("slow.test")),)
     name, body = named_cluster(discovery="dns", groups=groups)
-    document = to_document(TypeUrl.CLUSTER, body)
-    patient = from_document({**document, "waitForWarmOnInit": True})
+    patient = Cluster.parse(body)
+    patient.wait_for_warm_on_init = True
     with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as silent:
         silent.bind(("127.0.0.1", 0))
         port = silent.getsockname()[1]
         async with load(Given({name: body}, resolvers={name: port}), tmp_path / "fast", free_port()) as loaded:
             assert await loaded.active() == {name}
-        given = Given({name: patient}, resolvers={name: port})
+        given = Given({name: bytes(patient)}, resolvers={name: port})
         async with load(given, tmp_path / "slow", free_port(), 1.0) as loaded:
             assert await loaded.rejected() == {name: "does not warm"}
 
