@@ -1,28 +1,8 @@
 """AuthorizationPolicy's rules: each broken once, with its whole message, and kept as closely as it can be."""
 
 import pytest
-import yaml
 
-from controlplane.model.decode import Decoded, Rejected, decode_object
-
-
-def decode(spec: str) -> Decoded | Rejected:
-    raw = {
-        "apiVersion": "security.istio.io/v1",
-        "kind": "AuthorizationPolicy",
-        "metadata": {"name": "a", "namespace": "demo"},
-        "spec": yaml.safe_load(spec),
-    }
-    outcome = decode_object(raw)
-    assert isinstance(outcome, Decoded | Rejected)
-    return outcome
-
-
-def accept(spec: str) -> Decoded:
-    outcome = decode(spec)
-    assert isinstance(outcome, Decoded), outcome
-    return outcome
-
+from tests.model.rules.written import Told, told
 
 BROKEN = {
     "source without a condition": (
@@ -193,25 +173,19 @@ UNSUPPORTED = {
 @pytest.mark.parametrize("case", BROKEN)
 def test_a_broken_rule_is_told_in_whole(case: str) -> None:
     spec, message = BROKEN[case]
-    outcome = decode(spec)
-    assert isinstance(outcome, Rejected), outcome
-    assert [str(error) for error in outcome.errors] == [message]
+    assert told("AuthorizationPolicy", spec) == Told(errors=(message,))
 
 
 @pytest.mark.parametrize("case", WARNED)
 def test_a_warning_is_told_in_whole(case: str) -> None:
     spec, message = WARNED[case]
-    outcome = accept(spec)
-    assert [str(warning) for warning in outcome.warnings] == [message]
-    assert outcome.unsupported == ()
+    assert told("AuthorizationPolicy", spec) == Told(warnings=(message,))
 
 
 @pytest.mark.parametrize("case", UNSUPPORTED)
 def test_what_is_not_supported_is_told_in_whole(case: str) -> None:
     spec, message = UNSUPPORTED[case]
-    outcome = accept(spec)
-    assert [str(problem) for problem in outcome.unsupported] == [message]
-    assert outcome.warnings == ()
+    assert told("AuthorizationPolicy", spec) == Told(unsupported=(message,))
 
 
 KEPT = (
@@ -231,13 +205,11 @@ KEPT = (
 
 @pytest.mark.parametrize("spec", KEPT)
 def test_what_keeps_the_rules_is_accepted_without_a_word(spec: str) -> None:
-    outcome = accept(spec)
-    assert (outcome.warnings, outcome.unsupported) == ((), ())
+    assert told("AuthorizationPolicy", spec) == Told()
 
 
 def test_another_action_is_told_with_its_provider() -> None:
-    outcome = accept("{action: CUSTOM, provider: {name: a}}")
-    assert [str(problem) for problem in outcome.unsupported] == [
+    assert told("AuthorizationPolicy", "{action: CUSTOM, provider: {name: a}}").unsupported == (
         'spec.action: "CUSTOM" is not supported yet; use ALLOW, AUDIT or DENY',
         "spec.provider: not supported yet: nobody else is asked; remove it, or do without until it is supported",
-    ]
+    )

@@ -3,22 +3,15 @@
 import pytest
 import yaml
 
-from controlplane.model.decode import Decoded, Rejected, decode_object
+from controlplane.model.decode import Decoded, Rejected
+from tests.model.rules.written import decode_document
 
 HTTP = "{name: http, port: 80, protocol: HTTP}"
 CERTIFICATE = "tls: {certificateRefs: [{name: a}]}"
 
 
 def decode(spec: str) -> Decoded | Rejected:
-    raw = {
-        "apiVersion": "gateway.networking.k8s.io/v1",
-        "kind": "Gateway",
-        "metadata": {"name": "gw", "namespace": "demo"},
-        "spec": {"gatewayClassName": "controlplane", **yaml.safe_load(spec)},
-    }
-    outcome = decode_object(raw)
-    assert isinstance(outcome, Decoded | Rejected)
-    return outcome
+    return decode_document("Gateway", {"spec": {"gatewayClassName": "controlplane", **yaml.safe_load(spec)}}, "gw")
 
 
 def listener(text: str) -> str:

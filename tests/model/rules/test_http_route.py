@@ -1,25 +1,15 @@
 """HTTPRoute's rules: each broken once, with its whole message, and kept as closely as it can be."""
 
-from typing import Any
-
 import pytest
-import yaml
 
-from controlplane.model.decode import Decoded, Rejected, decode_object
+from controlplane.model.decode import Decoded, Rejected
+from tests.model.rules import written
 
 GATEWAY_REF = "{name: gw, sectionName: a, port: 80}"
 
 
 def decode(spec: str) -> Decoded | Rejected:
-    raw: dict[str, Any] = {
-        "apiVersion": "gateway.networking.k8s.io/v1",
-        "kind": "HTTPRoute",
-        "metadata": {"name": "web", "namespace": "demo"},
-        "spec": yaml.safe_load(spec),
-    }
-    outcome = decode_object(raw)
-    assert isinstance(outcome, Decoded | Rejected)
-    return outcome
+    return written.decode("HTTPRoute", spec, "web")
 
 
 def rule(text: str) -> str:

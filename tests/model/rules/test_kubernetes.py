@@ -3,15 +3,12 @@
 import pytest
 import yaml
 
-from controlplane.model.decode import Decoded, Rejected, decode_object
+from controlplane.model.decode import Decoded, Rejected
+from tests.model.rules.written import decode_document
 
 
 def decode(kind: str, text: str) -> Decoded | Rejected:
-    api_version = {"Service": "v1", "EndpointSlice": "discovery.k8s.io/v1"}[kind]
-    raw = {"apiVersion": api_version, "kind": kind, "metadata": {"name": "api", "namespace": "demo"}}
-    outcome = decode_object(raw | yaml.safe_load(text))
-    assert isinstance(outcome, Decoded | Rejected)
-    return outcome
+    return decode_document(kind, yaml.safe_load(text), "api")
 
 
 BROKEN = {

@@ -1,28 +1,8 @@
 """ServiceEntry's rules: each broken once, with its whole message, and kept as closely as it can be."""
 
 import pytest
-import yaml
 
-from controlplane.model.decode import Decoded, Rejected, decode_object
-
-
-def decode(spec: str) -> Decoded | Rejected:
-    raw = {
-        "apiVersion": "networking.istio.io/v1",
-        "kind": "ServiceEntry",
-        "metadata": {"name": "a", "namespace": "demo"},
-        "spec": yaml.safe_load(spec),
-    }
-    outcome = decode_object(raw)
-    assert isinstance(outcome, Decoded | Rejected)
-    return outcome
-
-
-def accept(spec: str) -> Decoded:
-    outcome = decode(spec)
-    assert isinstance(outcome, Decoded), outcome
-    return outcome
-
+from tests.model.rules.written import Told, told
 
 BROKEN = {
     "every host": (
@@ -192,25 +172,19 @@ UNSUPPORTED = {
 @pytest.mark.parametrize("case", BROKEN)
 def test_a_broken_rule_is_told_in_whole(case: str) -> None:
     spec, message = BROKEN[case]
-    outcome = decode(spec)
-    assert isinstance(outcome, Rejected), outcome
-    assert [str(error) for error in outcome.errors] == [message]
+    assert told("ServiceEntry", spec) == Told(errors=(message,))
 
 
 @pytest.mark.parametrize("case", WARNED)
 def test_a_warning_is_told_in_whole(case: str) -> None:
     spec, message = WARNED[case]
-    outcome = accept(spec)
-    assert [str(warning) for warning in outcome.warnings] == [message]
-    assert outcome.unsupported == ()
+    assert told("ServiceEntry", spec) == Told(warnings=(message,))
 
 
 @pytest.mark.parametrize("case", UNSUPPORTED)
 def test_what_is_not_supported_is_told_in_whole(case: str) -> None:
     spec, message = UNSUPPORTED[case]
-    outcome = accept(spec)
-    assert [str(problem) for problem in outcome.unsupported] == [message]
-    assert outcome.warnings == ()
+    assert told("ServiceEntry", spec) == Told(unsupported=(message,))
 
 
 KEPT = (
@@ -229,8 +203,7 @@ KEPT = (
 
 @pytest.mark.parametrize("spec", KEPT)
 def test_what_keeps_the_rules_is_accepted_without_a_word(spec: str) -> None:
-    outcome = accept(spec)
-    assert (outcome.warnings, outcome.unsupported) == ((), ())
+    assert told("ServiceEntry", spec) == Told()
 
 
 WORKLOADS = {
@@ -249,13 +222,5 @@ WORKLOADS = {
 
 @pytest.mark.parametrize("spec", WORKLOADS)
 def test_workloads_keep_the_same_rules(spec: str) -> None:
-    raw = {"apiVersion": "networking.istio.io/v1", "kind": "WorkloadEntry", "metadata": {"name": "a"}}
-    outcome = decode_object({**raw, "spec": yaml.safe_load(spec)})
-    match outcome:
-        case Rejected():
-            told = outcome.errors
-        case Decoded():
-            told = outcome.warnings + outcome.unsupported
-        case _:
-            raise AssertionError(outcome)
-    assert [str(problem) for problem in told] == ([] if WORKLOADS[spec] is None else [WORKLOADS[spec]])
+    errors, warnings, unsupported = told("WorkloadEntry", spec)
+    assert errors + warnings + unsupported == (() if WORKLOADS[spec] is None else (WORKLOADS[spec],))
