@@ -18,7 +18,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controlplane.model import gateway_api
+from controlplane.model import gateway as gateway_rows
+from controlplane.model import http_route as http_route_rows
 from controlplane.model.decode import Decoded, Rejected, decode_object
 from controlplane.model.known_fields import PRESENCE_ONLY, PROJECTED, SUPPORTED_VALUES, UNSUPPORTED, survey
 from controlplane.model.objects import KINDS
@@ -129,7 +130,7 @@ def default_of(schema: Any, ours: msgspec.structs.FieldInfo) -> object:
 
 
 def compare_parts(kind: str, path: str, schema: Any, shape: Parts, found: list[str]) -> None:
-    structs: dict[str, Any] = vars(gateway_api) | {"LabelSelector": None}
+    structs: dict[str, Any] = vars(gateway_rows) | vars(http_route_rows) | {"LabelSelector": None}
     struct = next((info.struct for info in KINDS.values() if info.kind == shape.name), structs.get(shape.name))
     fields = fields_of(struct) if struct is not None else {}
     properties = schema.get("properties", {})
@@ -171,7 +172,7 @@ def test_the_comparison_finds_differences() -> None:
         },
     }
     found: list[str] = []
-    compare("HTTPRoute", "spec.path", schema, shape_of(gateway_api.HTTPPathMatch), None, found)
+    compare("HTTPRoute", "spec.path", schema, shape_of(http_route_rows.HTTPPathMatch), None, found)
     assert [line.split(" in the CRD")[0] for line in found] == [
         "spec.path.type: enum: ['Exact', 'Regex']",
         "spec.path.type: default: 'Exact'",

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from controlplane.model.decode import Decoded, Ignored, Outcome, Rejected, decode_object, in_its_own_words
-from controlplane.model.gateway_api import Gateway, GatewayClass, HTTPRoute
+from controlplane.model.gateway import Gateway, GatewayClass
+from controlplane.model.http_route import HTTPRoute
 from controlplane.model.kubernetes import EndpointSlice, Namespace, Service
 from controlplane.model.objects import KINDS, KubernetesObject
 from controlplane.model.references import FieldProblem, ObjectReference
