@@ -13,16 +13,13 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from controlplane.model.decode import Decoded, Rejected, decode_object
-from controlplane.model.known_fields import PROJECTED, SUPPORTED_VALUES, UNSUPPORTED, survey
+from controlplane.model.known_fields import PROJECTED, SUPPORTED_VALUES, UNSUPPORTED
 from controlplane.model.objects import KINDS
-from controlplane.model.problems import explain, quoted
 from controlplane.model.rules import RULES, WARNINGS, authorization_policy, destination_rule, istio, service_entry
 from controlplane.model.scalars import INT32_MAX, ISTIO_DURATION
-from controlplane.model.shapes import Choice, Entries, Flag, Items, Parts, Shape, Text, Whole, shape_of, without_nulls
+from controlplane.model.shapes import Choice, Entries, Flag, Items, Parts, Shape, Text, Whole, shape_of
+from tests.model.published import cel_messages, compare_verdicts, paths_of, schema_in, unknown_fields
 
 FOLDER = os.environ.get("ISTIO_CRDS")
 pytestmark = pytest.mark.skipif(not FOLDER, reason="ISTIO_CRDS names no folder with the published CRDs")
@@ -53,9 +50,7 @@ def crds() -> dict[str, Any]:
 
 
 def schema_of(kind: str, version: str) -> Any:
-    crd = crds()[f"{KINDS[kind].group}/{kind}"]
-    (found,) = [entry for entry in crd["spec"]["versions"] if entry["name"] == version]
-    return found["schema"]["openAPIV3Schema"]
+    return schema_in(crds()[f"{KINDS[kind].group}/{kind}"], version)
 
 
 def is_left_out(kind: str, path: str) -> bool:
@@ -154,15 +149,6 @@ def test_the_accepted_versions_are_the_published_ones(kind: str) -> None:
     assert crds()[f"{KINDS[kind].group}/{kind}"]["spec"]["names"]["plural"] == KINDS[kind].plural
 
 
-def paths_of(schema: Any, path: str = "") -> Iterator[str]:
-    for name, beneath in schema.get("properties", {}).items():
-        here = f"{path}.{name}" if path else name
-        yield here
-        yield from paths_of(beneath, here)
-    if "items" in schema:
-        yield from paths_of(schema["items"], f"{path}[]")
-
-
 @pytest.mark.parametrize("kind", ISTIO_KINDS)
 def test_the_tables_name_nothing_that_the_api_has_not(kind: str) -> None:
     named = {*UNSUPPORTED.get(kind, ()), *SUPPORTED_VALUES.get(kind, ())}
@@ -172,14 +158,7 @@ def test_the_tables_name_nothing_that_the_api_has_not(kind: str) -> None:
 @pytest.mark.parametrize("kind", ISTIO_KINDS)
 def test_no_published_field_is_unknown(kind: str) -> None:
     """A document of published fields alone gives no warning."""
-
-    def whole(beneath: Any) -> Any:
-        if "properties" in beneath:
-            return {name: whole(part) for name, part in beneath["properties"].items()}
-        return [whole(beneath["items"])] if "items" in beneath else "a"
-
-    unknown, _ = survey(whole(schema_of(kind, KINDS[kind].versions[0])) | {"metadata": {}}, kind)
-    assert unknown == ()
+    assert unknown_fields(kind, schema_of(kind, KINDS[kind].versions[0])) == ()
 
 
 _SOCKETS = "sockets are not supported, and said to be"
@@ -206,17 +185,6 @@ CEL: dict[str, object] = {
     "wildcard not allowed in label value match": destination_rule.selector_has_labels,
 }
 """The CEL rules, by their message, and where each is kept here."""
-
-
-def cel_messages(schema: Any) -> Iterator[str]:
-    for validation in schema.get("x-kubernetes-validations", ()):
-        yield validation["message"]
-    for name, beneath in schema.get("properties", {}).items():
-        if name != "status":
-            yield from cel_messages(beneath)
-    for beneath in (schema.get("items"), schema.get("additionalProperties")):
-        if isinstance(beneath, dict):
-            yield from cel_messages(beneath)
 
 
 def test_every_cel_rule_is_kept_or_accounted_for() -> None:
@@ -296,40 +264,9 @@ def judge_of(kind: str, version: str) -> jsonschema.Draft4Validator:
     return jsonschema.Draft4Validator(translate(schema_of(kind, version), "", shape_of(KINDS[kind].struct)))
 
 
-def is_comparable(value: Any) -> bool:
-    """Whether JSON could hold the document: names are strings, and all text has bytes in UTF-8."""
-    match value:
-        case dict():
-            return all(isinstance(name, str) and is_comparable(name) and is_comparable(value[name]) for name in value)
-        case list():
-            return all(is_comparable(item) for item in value)
-        case str():
-            return value == value.encode("utf-8", "replace").decode()
-    return True
-
-
 @pytest.mark.parametrize("kind", ISTIO_KINDS)
 def test_we_accept_what_the_published_schema_accepts(kind: str, documents: Callable[[int], Any]) -> None:
     """Random documents, whole and damaged, judged by us and by ``jsonschema`` over the CRD."""
-    info = KINDS[kind]
-    shape = shape_of(info.struct)
-    judge = judge_of(kind, info.versions[0])
-    verdicts = {True: 0, False: 0}
-
-    @settings(max_examples=400, deadline=None)
-    @given(st.integers(0, 2**32))
-    def compare_verdicts(seed: int) -> None:
-        document = documents(seed).damaged(shape)
-        document |= {"apiVersion": info.api_versions[0], "metadata": {"name": "a", "namespace": "b"}}
-        document.pop("status", None)
-        document = dict(without_nulls(document, shape))  # type: ignore[call-overload]
-        if not is_comparable(document):
-            return
-        theirs = judge.is_valid(document)
-        verdicts[theirs] += 1
-        assert (list(explain(document, shape, "", quoted)) == []) == theirs
-        outcome = decode_object({**document, "kind": kind})
-        assert isinstance(outcome, Decoded | Rejected if theirs else Rejected)
-
-    compare_verdicts()
+    judge = judge_of(kind, KINDS[kind].versions[0])
+    verdicts = compare_verdicts(kind, judge, documents, left_out=frozenset({"status"}))
     assert min(verdicts.values()) > 40, verdicts
