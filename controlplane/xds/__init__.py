@@ -10,11 +10,11 @@ from controlplane.xds.events import (
     ProxyConnected,
     ProxyDisconnected,
     ProxyRejected,
-    RejectedRoute,
     ResourceRejected,
 )
 from controlplane.xds.machine import Limits, Machine
 from controlplane.xds.node import Locality, Node
+from controlplane.xds.probe import RejectedRoute
 from controlplane.xds.scope import ClientView
 from controlplane.xds.server import XdsServer
 from controlplane.xds.settings import Settings

@@ -4,30 +4,27 @@ A proxy in step costs nothing: only names whose state may differ from the table 
 none of ``held`` and the lanes, is held by the proxy in exactly the table's version. ``changed`` is told what stood in the
 table before, so this stays true without copying the table for each proxy.
 
-The rules of subscription are in ``interest``, those of waiting in ``lane``; here they meet the table.
+The rules of subscription are in ``interest``, those of waiting in ``lane``, those of rejections in ``apart``, those of what
+must wait for clusters in ``gate``; here they meet the table.
 """
 
 import enum
+import re
 from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 import msgspec
 
+from controlplane.xds.apart import Apart
+from controlplane.xds.held import UNKNOWN, Held, Uncertain, after_rejection
 from controlplane.xds.interest import Interest, Update
-from controlplane.xds.lane import Items, Lane, Lanes, Outstanding
+from controlplane.xds.lane import MAX_UNANSWERED, Items, Lane, Lanes, Outstanding
+from controlplane.xds.probe import RejectedRoute
 from controlplane.xds.tables import Entry, Table
 from controlplane.xds.types import Removal, TypeRule
 from controlplane.xds.wire import ErrorDetail
 
-
-class Unknown(enum.Enum):
-    """The proxy's state of a resource after a rejection: some parts of a rejected response are applied, some not."""
-
-    UNKNOWN = "unknown"
-
-
-UNKNOWN = Unknown.UNKNOWN
-Held = str | None | Unknown
-"""The version that a proxy holds; None when it has none of that name."""
+_WORD = re.compile(r"[^\s:;,'\"()\[\]{}]+")
 
 
 class Phase(enum.Enum):
@@ -35,8 +32,6 @@ class Phase(enum.Enum):
 
     CHANGES = "changes"
     """Changes and answers; removals where they need not go last."""
-    ANSWERS = "answers"
-    """Only what the proxy asked for; changes are held back."""
     REMOVALS = "removals"
     """What goes last."""
 
@@ -58,6 +53,70 @@ class Draft(msgspec.Struct):
     """Sorted by name."""
     removals: list[str]
     """Sorted."""
+    is_trial: bool = False
+    """Whether it offers a group of suspects, which stand in it and nothing else."""
+
+
+class Guilty(msgspec.Struct, frozen=True):
+    """A resource that was rejected alone."""
+
+    entry: Entry
+    """What was rejected."""
+    last: Entry | None
+    """What proxies took last; None where that is nothing, or no longer known."""
+    held: str
+    """The version that this proxy held before; empty where it held none, or that is not known."""
+    message: str
+    routes: tuple[RejectedRoute, ...] = ()
+    """Of a virtual host, where some of its routes are at fault and the rest is not."""
+
+
+class Gatekeeper(Protocol):
+    """Decides what has to wait; see ``gate``."""
+
+    def admits(self, delivery: "Delivery", entry: Entry) -> bool:
+        """Whether the proxy may be sent this resource now."""
+
+    def dismiss(self, type_url: str, name: str) -> None:
+        """The name need not wait any more: it is gone, or not wanted."""
+
+    def is_overdue(self, type_url: str, name: str) -> bool:
+        """Whether the name has waited for so long that nothing else waits for it any more."""
+
+    def has(self, cluster: str) -> bool:
+        """Whether the proxy has proven this cluster."""
+
+    def may_remove(self, name: str) -> bool:
+        """Whether a cluster can be removed without harm."""
+
+
+class OpenGate:
+    """Nothing waits: of types that name no clusters."""
+
+    def admits(self, delivery: "Delivery", entry: Entry) -> bool:
+        """As ``Gatekeeper``."""
+        return True
+
+    def is_overdue(self, type_url: str, name: str) -> bool:
+        """As ``Gatekeeper``."""
+        return False
+
+    def dismiss(self, type_url: str, name: str) -> None:
+        """As ``Gatekeeper``."""
+
+    def has(self, cluster: str) -> bool:
+        """As ``Gatekeeper``."""
+        return True
+
+    def may_remove(self, name: str) -> bool:
+        """As ``Gatekeeper``."""
+        return True
+
+
+def _named_in(message: str, names: Iterable[str]) -> list[str]:
+    """The names that stand in a message as whole words, sorted."""
+    words = set(_WORD.findall(message))
+    return sorted(name for name in names if name in words)
 
 
 class Delivery:
@@ -72,6 +131,7 @@ class Delivery:
     def __init__(self, rule: TypeRule, table: Table, max_names: int = 100_000) -> None:
         self.rule = rule
         self.table = table
+        self.gate: Gatekeeper = OpenGate()
         self.interest = Interest(legacy_wildcard=rule.legacy_wildcard, max_names=max_names)
         self.lanes = Lanes()
         self.asked = False
@@ -80,6 +140,11 @@ class Delivery:
         """Whether that request told of versions from an earlier stream."""
         self.held: dict[str, Held] = {}
         """What the proxy holds of names where that may differ from the table."""
+        self.overrides: dict[str, Entry | None] = {}
+        """What this proxy is to hold of a name instead of the table's entry, which it rejects; None for nothing."""
+        self.named: dict[str, dict[str, tuple[str, ...] | None]] = {}
+        """Names that are out of step, and by version the clusters that what the proxy may hold of them names; None where
+        that version is not known."""
         self.rejections: dict[str, Rejection] = {}
         self.counters = {"responses": 0, "resources": 0, "removals": 0, "acknowledged": 0, "rejected": 0, "overdue": 0}
 
@@ -93,9 +158,27 @@ class Delivery:
         """Whether the proxy holds this name in the table's version, unless something else is remembered of it."""
         return self.wants(name)
 
-    def desired(self, name: str) -> Entry | None:
-        """What the proxy should hold of this name; None for nothing."""
+    def offered(self, name: str) -> Entry | None:
+        """What the tables have for the proxy of this name."""
         return self.table.get(name)
+
+    def desired(self, name: str) -> Entry | None:
+        """What the proxy should hold of this name now; None for nothing."""
+        return self.overrides[name] if name in self.overrides else self.offered(name)
+
+    def exists(self, name: str) -> bool:
+        """Whether the proxy is known to hold some version of this name, and no removal of it is under way."""
+        if name not in self.held:
+            return self.asked and self.tracks(name) and self.offered(name) is not None
+        lane = self.lanes.find(self.rule.lane(name))
+        if lane is not None and any(response.items.get(name, "") is None for response in lane.outstanding.values()):
+            return False
+        return isinstance(self.held[name], (str, Uncertain))
+
+    @property
+    def is_unclear(self) -> bool:
+        """Whether nobody can know yet what the proxy holds of this type: it has not asked for what it is going to ask for."""
+        return self.rule.legacy_wildcard and not self.asked
 
     def is_sendable(self, lane: Lane) -> bool:
         """Whether the proxy can take something of this lane now."""
@@ -134,7 +217,8 @@ class Delivery:
         for name in update.answer:
             entry = self.desired(name)
             if entry is not None and claims.get(name) == entry.version:
-                self.held.pop(name, None)
+                self._in_step(name)
+                self.table.take(name, entry.version)
             else:
                 self.owe(name, claims.get(name) if trust else UNKNOWN)
         return update
@@ -142,8 +226,9 @@ class Delivery:
     def _compare_all(self, claims: Mapping[str, str]) -> None:
         for lane in self.lanes:
             lane.pending.clear()
-            lane.suspects.clear()
+            lane.apart = None
         self.held.clear()
+        self.named.clear()
         for name in self.table.names():
             self.compare(name, claims.get(name))
         for name, version in claims.items():
@@ -185,13 +270,15 @@ class Delivery:
 
     def _forget(self, name: str) -> None:
         """The proxy does not want the name any more."""
-        self.held.pop(name, None)
+        self._in_step(name)
+        self.overrides.pop(name, None)
         self.rejections.pop(name, None)
+        self.gate.dismiss(self.rule.url, name)
         lane = self.lanes.find(self.rule.lane(name))
         if lane is not None:
             lane.pending.discard(name)
             lane.owed.discard(name)
-            lane.suspects.pop(name, None)
+            lane.clear_suspects([name])
             self.lanes.wake(lane.key)
             self.lanes.tidy(lane)
 
@@ -207,36 +294,63 @@ class Delivery:
     def changed(self, before: Mapping[str, Entry | None]) -> None:
         """The table has changed in these names. Cost: O(names).
 
-        What leaves the table takes its rejection with it: if it comes back, whoever removed it wants it tried again (a listener
-        whose port has become free).
+        Whatever was rejected of them is over: the new version is offered at once.
         """
         for name, entry in before.items():
-            if self.table.get(name) is None:
-                self.rejections.pop(name, None)
+            self.overrides.pop(name, None)
+            self.rejections.pop(name, None)
             if name not in self.held:
                 if not self.tracks(name):
                     continue
                 self.held[name] = None if entry is None else entry.version
+            if entry is not None and name not in self.named:
+                self._note_named(entry)
             self._touch(name)
 
     def compare(self, name: str, held: Held) -> None:
         """Takes what the proxy holds of a name as known, and marks it when it differs."""
         self.held[name] = held
+        if self.rule.gated and isinstance(held, str):
+            entry = self.desired(name)
+            is_known = entry is not None and entry.version == held
+            self.named.setdefault(name, {})[held] = entry.clusters if entry is not None and is_known else None
         self._touch(name)
+
+    def _note_named(self, entry: Entry) -> None:
+        """The proxy may hold this of a name that is out of step."""
+        if self.rule.gated and entry.name in self.held:
+            named = self.named.setdefault(entry.name, {})
+            named[entry.version] = entry.clusters
+            if len(named) > MAX_UNANSWERED:
+                self.named[entry.name] = {"": None}
+
+    def _in_step(self, name: str) -> None:
+        """The proxy holds of a name what the table has; or nothing, and wants nothing."""
+        self.held.pop(name, None)
+        self.named.pop(name, None)
 
     def _touch(self, name: str) -> None:
         """Marks a name of ``held`` as pending; or as in step, when it is again what the proxy holds."""
         lane = self.lanes.get(self.rule.lane(name))
-        lane.suspects.pop(name, None)
+        lane.clear_suspects([name])
         self._mark(lane, name)
         self.lanes.tidy(lane)
 
     def _mark(self, lane: Lane, name: str) -> None:
-        desired = self.desired_version(name)
-        if self.held[name] == desired and not lane.holds(name):
+        desired = self.desired(name)
+        held = self.held[name]
+        version = None if desired is None else desired.version
+        if desired is not None and not desired.is_known and isinstance(held, Uncertain):
+            held = held.version  # what it rejected is offered no longer, and what it held cannot be sent again
+        if desired is None:
+            self.gate.dismiss(self.rule.url, name)
+        if held == version and not lane.holds(name):
             lane.pending.discard(name)
-            if name not in lane.owed:
-                del self.held[name]
+            self.gate.dismiss(self.rule.url, name)
+            if name not in lane.owed and name not in self.overrides:
+                self._in_step(name)
+            if version is not None:
+                self.table.take(name, version)
         elif desired is None and self.rule.removal is Removal.NEVER:
             lane.pending.discard(name)
         else:
@@ -248,55 +362,61 @@ class Delivery:
         lane = self.lanes.find(self.rule.lane(name))
         return name not in self.held and not (lane is not None and name in lane.owed)
 
-    def has_additions_pending(self) -> bool:
-        """Whether something that has never been offered waits to be added or changed."""
-        return any(self.desired(name) is not None for lane in self.lanes for name in lane.pending)
-
     @property
     def is_settled(self) -> bool:
-        """Whether there is nothing that can be sent, and no answer to wait for."""
-        return all(not lane.outstanding and (lane.is_settled or not self.is_sendable(lane)) for lane in self.lanes)
+        """Whether there is nothing that can be sent now, and no answer to wait for."""
+        return all(not lane.outstanding and self._is_at_rest(lane) for lane in self.lanes)
+
+    def _is_at_rest(self, lane: Lane) -> bool:
+        if not self.is_sendable(lane):
+            return True
+        if lane.reply or lane.apart is not None:
+            return False
+        removal_waits = self.rule.removal is Removal.LAST
+        return all(
+            self.gate.is_overdue(self.rule.url, name) or (removal_waits and self.desired(name) is None)
+            for name in (*lane.pending, *lane.owed)
+        )
 
     # Responses.
 
     def draft(self, phase: Phase) -> Draft | None:
         """The next response of this type; None when there is nothing that may be sent now."""
-        if phase is Phase.ANSWERS and self.rule.answers_wait:
-            return None
         for key in self.lanes.ready():
             lane = self.lanes.find(key)
             if lane is not None and self.is_sendable(lane):
                 draft = self._draft_lane(lane, phase)
                 if draft is not None:
                     return draft
-            goes_last = self.rule.removal is Removal.LAST and lane is not None and not lane.is_blocked
+            goes_last = self.rule.removal is Removal.LAST and lane is not None and bool(lane.pending)
             if phase is Phase.CHANGES and not goes_last:
                 self.lanes.rest(key)
         return None
 
     def _draft_lane(self, lane: Lane, phase: Phase) -> Draft | None:
-        if phase is Phase.REMOVALS:
-            return self._fill(lane, (name for name in lane.pending if self.desired(name) is None), removals=True)
         blocked = lane.is_blocked
+        if phase is Phase.REMOVALS:
+            gone = () if blocked else (name for name in lane.pending if self.desired(name) is None)
+            is_free = self.gate.may_remove if self.rule.is_named else bool
+            return self._fill(lane, filter(is_free, gone), removals=True)
         names = set() if blocked and self.rule.answers_wait else set(lane.owed)
-        if phase is Phase.ANSWERS or blocked:
+        if blocked:
             return self._fill(lane, names, removals=False)
-        names |= self._worth_sending(lane)
+        names |= lane.pending
+        if lane.reply and not self._may_begin(lane, names):
+            return None
         draft = self._fill(lane, names, removals=self.rule.removal is Removal.AT_ONCE)
         if draft is None:
-            draft = self._fill(lane, lane.offer(), removals=True)
+            draft = self._next_trial(lane)
         if draft is None and lane.reply:
             draft = Draft(lane, [], self.empty_answer(lane))
         return draft
 
-    def _worth_sending(self, lane: Lane) -> set[str]:
-        """The pending names, without those that have come back to a version that was just rejected."""
-        for name in [name for name in lane.pending if name in self.rejections]:
-            version = self.rejections[name].version
-            if version == self.desired_version(name):
-                lane.pending.discard(name)
-                lane.suspects[name] = version
-        return lane.pending
+    def _may_begin(self, lane: Lane, names: Iterable[str]) -> bool:
+        """Whether the first answer of a lane is whole: what it lacks would be missing, not as it was before."""
+        entries = [entry for entry in map(self.desired, names) if entry is not None]
+        waiting = [entry for entry in entries if not self.gate.admits(self, entry)]
+        return all(self.gate.is_overdue(self.rule.url, entry.name) for entry in waiting)
 
     def _fill(self, lane: Lane, names: Iterable[str], *, removals: bool) -> Draft | None:
         """A response with these names; without removals that nobody asked for, unless ``removals`` says so."""
@@ -305,19 +425,36 @@ class Delivery:
         for name in sorted(names):
             entry = self.desired(name)
             if entry is not None:
-                additions.append(entry)
+                if self.gate.admits(self, entry):
+                    additions.append(entry)
             elif removals or name in lane.owed:
                 removed.append(name)
         if additions and self.rule.apart:
             removed = []
         return Draft(lane, additions, removed) if additions or removed else None
 
+    def _next_trial(self, lane: Lane) -> Draft | None:
+        """The next group of suspects, alone in a response. What of it has been withdrawn is offered again."""
+        if lane.apart is None:
+            return None
+        group = lane.apart.next_group()
+        if not group or any(name in lane.pending or lane.holds(name) for name in group):
+            return None
+        for name in group:
+            self.overrides.pop(name, None)
+        lane.apart.offered()
+        found = [(name, self.desired(name)) for name in group]
+        additions = [entry for _, entry in found if entry is not None]
+        return Draft(lane, additions, [name for name, entry in found if entry is None], is_trial=True)
+
     def sent(self, draft: Draft, nonce: str, now: float) -> None:
         """The draft goes out under this nonce."""
         items: Items = {entry.name: entry.version for entry in draft.additions}
         items.update(dict.fromkeys(draft.removals))
+        for entry in draft.additions:
+            self._note_named(entry)
         blocking = self.asked and not draft.lane.stalled  # a proxy may drop what comes before it asked
-        self.lanes.send(draft.lane, Outstanding(nonce, items, now, blocking))
+        self.lanes.send(draft.lane, Outstanding(nonce, items, now, blocking, draft.is_trial))
         self.counters["responses"] += 1
         self.counters["resources"] += len(draft.additions)
         self.counters["removals"] += len(draft.removals)
@@ -329,25 +466,30 @@ class Delivery:
         taken = self.lanes.answered(nonce)
         if taken is None:
             return None
-        lane, items = taken
+        lane, response = taken
         self.counters["acknowledged"] += 1
-        for name, version in items.items():
-            if lane.suspects.get(name, UNKNOWN) == version:
-                del lane.suspects[name]
-            self.rejections.pop(name, None)
+        current = [name for name, version in response.items.items() if lane.suspects.get(name, UNKNOWN) == version]
+        lane.clear_suspects(current, taken=True)
+        for name, version in response.items.items():
+            if name not in self.overrides:
+                self.rejections.pop(name, None)
+            if version is not None:
+                self.table.take(name, version)
             self._confirm(lane, name, version)
         self.lanes.tidy(lane)
-        return items
+        return response.items
 
     def _confirm(self, lane: Lane, name: str, version: str | None) -> None:
         """The proxy holds this version of the name now."""
         self.held[name] = version
+        if name in self.named:
+            self.named[name] = {known: clusters for known, clusters in self.named[name].items() if known == version}
         if name in lane.owed or name in lane.suspects or lane.holds(name):
             return
         if self.wants(name):
             self._mark(lane, name)
         else:
-            del self.held[name]
+            self._in_step(name)
             lane.pending.discard(name)
 
     def reject(self, nonce: str, error: ErrorDetail) -> Items | None:
@@ -358,26 +500,82 @@ class Delivery:
         taken = self.lanes.answered(nonce)
         if taken is None:
             return None
-        lane, items = taken
-        lane.tried = items
+        lane, response = taken
         self.counters["rejected"] += 1
-        for name, version in items.items():
+        suspects: Items = {}
+        for name, version in response.items.items():
             if version is None and self.rule.removal is Removal.LAST:
                 self._confirm(lane, name, None)  # Envoy carries removals out, also those of a rejected response
             elif self.wants(name) or name in self.held:
                 self.rejections[name] = Rejection(version, nonce, error.code, error.message)
-                self._suspect(lane, name, version)
+                if self._suspect(lane, name, version):
+                    suspects[name] = version
+        if suspects or lane.apart is not None:
+            lane.apart = lane.apart or Apart()
+            named = _named_in(error.message, suspects)
+            doubtful = lane.apart.reject(suspects, was_alone=len(response.items) == 1, named=named)
+            if self.rule.is_sticky and not doubtful:
+                doubtful = named or [name for name in suspects if not self.gate.has(name)]
+            for name in doubtful:
+                self._take_back(lane, name)
+            lane.clear_suspects(())
         self.lanes.tidy(lane)
-        return items
+        return response.items
 
-    def _suspect(self, lane: Lane, name: str, version: str | None) -> None:
-        self.held[name] = UNKNOWN
-        if name in lane.pending or name in lane.owed or lane.holds(name):
-            return
-        if self.desired_version(name) == version:
-            lane.suspects[name] = version
-        else:
+    def _suspect(self, lane: Lane, name: str, version: str | None) -> bool:
+        """Whether a name of a rejected response is a suspect: it is what the tables have, and nothing else is to be sent."""
+        self.held[name] = after_rejection(self.held.get(name, UNKNOWN))
+        offered = self.offered(name)
+        is_current = (None if offered is None else offered.version) == version
+        if name in self.overrides:
+            return is_current
+        if name in lane.owed or lane.holds(name):
+            return False
+        if is_current:
+            lane.pending.discard(name)  # it has changed and come back: not to be offered just as it was
+        elif name not in lane.pending:
             self._mark(lane, name)
+        return is_current
+
+    def take_back(self, names: Iterable[str]) -> None:
+        """Has the proxy hold what it took last of these, or nothing, until they are offered again by themselves."""
+        for name in names:
+            lane = self.lanes.get(self.rule.lane(name))
+            self._take_back(lane, name)
+            self.lanes.tidy(lane)
+
+    def _take_back(self, lane: Lane, name: str) -> None:
+        offered = self.offered(name)
+        if offered is None or name in self.overrides or not self.rule.withdraws:
+            return
+        last = self.table.last_taken(name)
+        if last is None and isinstance(self.held.get(name), (str, Uncertain)):
+            return  # it has an earlier version, which nobody can send any more
+        if last is None or last.version != offered.version:
+            self.overrides[name] = last
+            self.held.setdefault(name, UNKNOWN)
+            self._mark(lane, name)
+
+    def judge(self) -> list[Guilty]:
+        """Resources that have turned out to be guilty, each once.
+
+        What some proxy of the gateway has taken is not bad for all: no more is said of it than that this one rejects it.
+        """
+        found = []
+        for lane in tuple(self.lanes):
+            if lane.apart is None or any(response.is_trial for response in lane.outstanding.values()):
+                continue
+            for name in lane.apart.judge():
+                offered = self.offered(name)
+                last = self.table.last_taken(name)
+                if offered is None or (last is not None and last.version == offered.version):
+                    continue
+                held = self.held.get(name)
+                version = held.version if isinstance(held, Uncertain) else held if isinstance(held, str) else ""
+                found.append(Guilty(offered, last, version, self.rejections[name].message))
+            lane.clear_suspects(())
+            self.lanes.tidy(lane)
+        return found
 
     def expire(self, nonce: str) -> Items:
         """The answer to this response is overdue; what was in it."""

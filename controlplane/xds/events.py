@@ -9,6 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from controlplane.xds.node import Locality
+from controlplane.xds.probe import RejectedRoute
 
 
 class ProxyConnected(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,16 +51,6 @@ class ProxyRejected(msgspec.Struct, frozen=True, kw_only=True):
     code: int
     message: str
     """The proxy's words, redacted and bounded."""
-
-
-class RejectedRoute(msgspec.Struct, frozen=True):
-    """A route of a virtual host that the proxy rejects, found by taking the virtual host apart."""
-
-    name: str
-    body: bytes
-    """The encoded ``Route``."""
-    fallback: bytes
-    """The route of that name in the virtual host that it took last; empty where there was none."""
 
 
 class ResourceRejected(msgspec.Struct, frozen=True, kw_only=True):

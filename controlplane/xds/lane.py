@@ -5,13 +5,17 @@ for its acknowledgement; what changes meanwhile is only remembered by name, and 
 afterwards. So a slow proxy costs a set of names, never a queue.
 
 A name is in one of four places: *owed* (to be answered, whatever the proxy holds), *pending* (to be sent if it differs),
-*outstanding* (in a response without an answer), *suspect* (in a rejected response, and unchanged since). A name in none of
-them is in step with the table. That is all the memory that a proxy costs while nothing happens: none.
+*outstanding* (in a response without an answer), *suspect* (in a rejected response, and unchanged since; see ``apart``). A name
+in none of them is in step with the table. That is all the memory that a proxy costs while nothing happens: none.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import msgspec
+
+if TYPE_CHECKING:
+    from controlplane.xds.apart import Apart
 
 MAX_UNANSWERED = 16
 """Responses of one lane whose answer is still accepted after the deadline; older ones are forgotten."""
@@ -29,12 +33,14 @@ class Outstanding(msgspec.Struct):
     """Seconds, on the clock that the machine is driven by."""
     blocking: bool
     """Whether its lane waits for the answer."""
+    is_trial: bool = False
+    """Whether it offers a group of suspects."""
 
 
 class Lane:
     """The state of one lane of one stream."""
 
-    __slots__ = ("key", "outstanding", "owed", "pending", "reply", "stalled", "suspects", "tried")
+    __slots__ = ("apart", "key", "outstanding", "owed", "pending", "reply", "stalled")
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -46,11 +52,8 @@ class Lane:
         """By nonce, oldest first."""
         self.stalled = False
         """An answer is overdue: until one comes, nothing here waits for answers."""
-        self.suspects: Items = {}
-        """What stood in a rejected response. The guilty and the innocent alike: which is which is found out by taking the
-        response apart (the next step of this design; ``offer`` is its place)."""
-        self.tried: Items = {}
-        """What was last rejected, or last offered for another try: not to be offered again as it was (P15)."""
+        self.apart: Apart | None = None
+        """What stood in rejected responses, while there is any of it."""
 
     @property
     def is_blocked(self) -> bool:
@@ -66,23 +69,23 @@ class Lane:
         """Whether a response with this name has no answer yet."""
         return any(name in response.items for response in self.outstanding.values())
 
-    def offer(self) -> Items:
-        """The suspects that are worth another try: all of them, unless just that has been rejected already.
+    @property
+    def suspects(self) -> Items:
+        """What stood in a rejected response, and has not changed since."""
+        return {} if self.apart is None else self.apart.suspects
 
-        A suspect that changes is pending and no longer here, so every change of one gives the others another try, after it;
-        then either all are accepted or just what is left has been rejected, so this ends.
-        Taking a rejected response apart (halving it until the guilty resource stands alone, then sending that one's last
-        good version) is to replace this method.
-        """
-        return {} if self.suspects == self.tried else self.suspects
+    def clear_suspects(self, names: Iterable[str], *, taken: bool = False) -> None:
+        """As ``Apart.clear``."""
+        if self.apart is not None:
+            self.apart.clear(names, taken=taken)
+            if not self.apart.suspects:
+                self.apart = None
 
 
 class Lanes:
     """All lanes of one type on one stream that have anything to remember."""
 
     def __init__(self) -> None:
-        self.waiting = 0
-        """Responses whose lane waits for their answer."""
         self._lanes: dict[str, Lane] = {}
         self._ready: dict[str, None] = {}
         self._of_nonce: dict[str, Lane] = {}
@@ -103,7 +106,7 @@ class Lanes:
 
     def tidy(self, lane: Lane) -> None:
         """Forgets the lane if it has nothing to remember."""
-        if lane.is_settled and not lane.suspects and self._lanes.get(lane.key) is lane:
+        if lane.is_settled and lane.apart is None and self._lanes.get(lane.key) is lane:
             del self._lanes[lane.key]
             self._ready.pop(lane.key, None)
 
@@ -125,47 +128,50 @@ class Lanes:
 
     def send(self, lane: Lane, response: Outstanding) -> None:
         """Remembers a response that goes out now."""
-        self.waiting += response.blocking
         lane.reply = False
         lane.pending -= response.items.keys()
         lane.owed -= response.items.keys()
-        if response.items == lane.suspects:
-            lane.tried = response.items
         lane.outstanding[response.nonce] = response
         self._of_nonce[response.nonce] = lane
         for forgotten in tuple(lane.outstanding)[:-MAX_UNANSWERED]:
-            self.stop_waiting(lane.outstanding.pop(forgotten))
+            del lane.outstanding[forgotten]
             del self._of_nonce[forgotten]
 
-    def answered(self, nonce: str) -> tuple[Lane, Items] | None:
-        """The lane of a response that is answered now, and what it said; None for an unknown nonce."""
+    def answered(self, nonce: str) -> tuple[Lane, Outstanding] | None:
+        """The lane of a response that is answered now, and the response; None for an unknown nonce."""
         lane = self._of_nonce.pop(nonce, None)
         if lane is None:
             return None
         response = lane.outstanding.pop(nonce)
-        self.stop_waiting(response)
         lane.stalled = False
         self.wake(lane.key)
-        return lane, response.items
+        return lane, response
+
+    def find_outstanding(self, nonce: str) -> Outstanding | None:
+        """The response of this nonce, while it has no answer."""
+        lane = self._of_nonce.get(nonce)
+        return None if lane is None else lane.outstanding[nonce]
 
     def is_waiting(self, nonce: str) -> bool:
         """Whether the response of this nonce holds its lane up."""
-        lane = self._of_nonce.get(nonce)
-        return lane is not None and lane.outstanding[nonce].blocking
+        response = self.find_outstanding(nonce)
+        return response is not None and response.blocking
+
+    def go_on(self, nonce: str) -> None:
+        """The proxy is known to have processed this response: its lane need not wait for the answer."""
+        response = self.find_outstanding(nonce)
+        if response is not None:
+            response.blocking = False
+            self.wake(self._of_nonce[nonce].key)
 
     def expire(self, nonce: str) -> Items:
         """The answer is overdue: the lane goes on without it. What the response said."""
         lane = self._of_nonce[nonce]
         for response in lane.outstanding.values():
-            self.stop_waiting(response)
+            response.blocking = False
         lane.stalled = True
         self.wake(lane.key)
         return lane.outstanding[nonce].items
-
-    def stop_waiting(self, response: Outstanding) -> None:
-        """Its answer is still taken, but no longer waited for."""
-        self.waiting -= response.blocking
-        response.blocking = False
 
     def unanswered(self) -> list[Outstanding]:
         """Responses without an answer, by the time they were sent."""

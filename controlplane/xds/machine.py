@@ -1,7 +1,8 @@
 """The delta protocol of one stream as a machine without I/O: requests and commits in, responses out.
 
-It reads tables, as whoever made it lets this client see them, and is told which names changed in them. Asked for the next response, it composes it from the
-state of that moment, so a stream that is slow to be written holds no queue, only names. Time is an argument.
+It reads tables, as whoever made it lets this client see them, and is told which names changed in them. Asked for the next
+response, it composes it from the state of that moment, so a stream that is slow to be written holds no queue, only names. Time
+is an argument.
 
 The rules are numbered as in the contract (README.md beside this file), which names the test of each.
 """
@@ -12,9 +13,10 @@ from typing import Any, Protocol
 import msgspec
 
 from controlplane.xds import sequence
-from controlplane.xds.delivery import Delivery, Draft
+from controlplane.xds.delivery import Delivery, Draft, Guilty
 from controlplane.xds.differences import Before
 from controlplane.xds.errors import exhausted, invalid
+from controlplane.xds.gate import Gate, Resumed, Withheld
 from controlplane.xds.interest import Update
 from controlplane.xds.ledger import describe
 from controlplane.xds.redact import redact
@@ -23,6 +25,8 @@ from controlplane.xds.tables import Entry, Table
 from controlplane.xds.types import CDS, EDS, LDS, PUSH_ORDER, RDS, ROUTE_CONFIGURATION, SDS, VHDS, rule_of
 from controlplane.xds.vhds import VirtualHosts
 from controlplane.xds.wire import ErrorDetail, Request, holds_virtual_hosts, load_assignment_of
+
+_DEADLINE_EXCEEDED = 4
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -33,7 +37,12 @@ class Limits(msgspec.Struct, frozen=True):
     types: int = 32
     """Types beside those that we serve."""
     acknowledge_seconds: float = 5.0
-    """After this long without an answer a lane goes on without it."""
+    """After this long without an answer a lane goes on without it; and clusters whose load assignments were acknowledged long
+    since are taken for rejected."""
+    gate_seconds: float = 5.0
+    """For this long a resource is waited for that names clusters which the proxy has not proven."""
+    grace_seconds: float = 10.0
+    """For this long a cluster stays after nothing names it any more: for retries under way."""
 
 
 class Acknowledged(msgspec.Struct, frozen=True):
@@ -55,7 +64,14 @@ class Rejected(msgspec.Struct, frozen=True):
     """The message is redacted and bounded."""
 
 
-Fact = Acknowledged | Rejected
+class RejectedResource(msgspec.Struct, frozen=True):
+    """A resource that the proxy rejects, whatever stands beside it. What it is to hold instead is on its way."""
+
+    type_url: str
+    resource: Guilty
+
+
+Fact = Acknowledged | Rejected | RejectedResource | Withheld | Resumed
 
 
 class Tables(Protocol):
@@ -79,6 +95,9 @@ class Machine:
         self._nonces = 0
         self._is_asked = False
         self._deadlines: deque[tuple[float, Delivery, str]] = deque()
+        self._facts: list[Fact] = []
+        self._withdrawn: set[str] = set()
+        """Nonces of unanswered CDS responses of which what may keep the proxy from answering has been withdrawn."""
         names = self._limits.names
         self._clusters, self._assignments, self._secrets, self._listeners, self._routes = (
             Delivery(rule, view.table(rule.url), names) for rule in (CDS, EDS, SDS, LDS, RDS)
@@ -96,6 +115,11 @@ class Machine:
             )
         }
 
+        self._gate = Gate(self._clusters, self._assignments, self._limits.gate_seconds, self._limits.grace_seconds)
+        for delivery in self._deliveries.values():
+            if delivery.rule.gated:
+                self._gate.guard(delivery)
+
     # In.
 
     def receive(self, request: Request) -> list[Fact]:
@@ -109,7 +133,7 @@ class Machine:
         """
         delivery = self._delivery(request.type_url)
         self._is_asked = True
-        facts = self._take_answer(delivery, request)
+        self._take_answer(delivery, request)
         if delivery is self._routes:
             self._subscribe_routes(request)
         elif delivery.asked:
@@ -119,6 +143,16 @@ class Machine:
             # load assignment even when it has this version already (trap 8).
             trust = delivery is not self._assignments or self._clusters.asked
             delivery.begin(request.subscribe, request.unsubscribe, request.versions, trust=trust)
+        return self.take_facts()
+
+    def take_facts(self) -> list[Fact]:
+        """What has become known, also while nothing came in, since this was last asked for."""
+        for delivery in self._deliveries.values():
+            if any(lane.apart is not None for lane in delivery.lanes) or delivery is self._virtual_hosts:
+                self._facts += [RejectedResource(delivery.rule.url, guilty) for guilty in delivery.judge()]
+        self._facts += self._gate.news
+        self._gate.news = []
+        facts, self._facts = self._facts, []
         return facts
 
     def changed(self, before: Before) -> None:
@@ -143,20 +177,25 @@ class Machine:
             self._deliveries[type_url] = delivery
         return delivery
 
-    def _take_answer(self, delivery: Delivery, request: Request) -> list[Fact]:
-        url = request.type_url
+    def _take_answer(self, delivery: Delivery, request: Request) -> None:
+        url, nonce = request.type_url, request.nonce
         if request.error is not None:
             error = ErrorDetail(request.error.code, redact(request.error.message))
-            items = delivery.reject(request.nonce, error)
-            return [Rejected(url, request.nonce, items or {}, error)]
-        if not request.nonce:
-            return []
-        items = delivery.acknowledge(request.nonce)
+            items = delivery.reject(nonce, error)
+            self._facts.append(Rejected(url, nonce, items or {}, error))
+        else:
+            items = delivery.acknowledge(nonce) if nonce else None
+            if items is not None:
+                self._facts.append(Acknowledged(url, nonce, len(items)))
         if items is None:
-            return []
-        if delivery is self._routes:
-            self._virtual_hosts.routes_taken(items, request.nonce)
-        return [Acknowledged(url, request.nonce, len(items))]
+            return
+        if delivery is self._clusters:
+            self._withdrawn.discard(nonce)
+            self._gate.clusters_answered(items, nonce)
+        elif request.error is None and delivery is self._routes:
+            self._virtual_hosts.routes_taken(items, nonce)
+        elif request.error is None and delivery is self._assignments:
+            self._clusters.take_back(self._gate.assignments_taken(items, nonce))
 
     def _subscribe_routes(self, request: Request) -> None:
         """RDS subscriptions decide about virtual hosts, too."""
@@ -188,8 +227,10 @@ class Machine:
         Args:
             now: Seconds on any clock that does not go back.
         """
+        self._gate.pass_time(now)
         self._expire(now)
-        found = sequence.next_draft(self._deliveries, self._clusters)
+        self._gate.look()
+        found = sequence.next_draft(self._deliveries)
         if found is None:
             return None
         delivery, draft = found
@@ -220,6 +261,7 @@ class Machine:
                 # Answers are overdue in this lane: this one will not be waited for either, and has no deadline.
                 self._virtual_hosts.routes_taken(versions, nonce)
         elif delivery is self._clusters:
+            self._gate.clusters_sent(draft.additions, nonce)
             self._follow_clusters(draft.additions)
         return Response(delivery.rule.url, nonce, versions, tuple(sorted(removed)), parts)
 
@@ -241,23 +283,53 @@ class Machine:
     @property
     def deadline(self) -> float | None:
         """When ``next_response`` may have more to say although nothing came in."""
-        while self._deadlines and not self._is_waited_for():
+        while self._deadlines and not self._is_unanswered():
             self._deadlines.popleft()
-        return self._deadlines[0][0] if self._deadlines else None
+        times = [self._gate.deadline, self._deadlines[0][0] if self._deadlines else None]
+        return min((time for time in times if time is not None), default=None)
 
-    def _is_waited_for(self) -> bool:
-        """Whether the answer of the first deadline is still missing."""
+    def _is_unanswered(self) -> bool:
+        """Whether the answer of the first deadline is still missing, and waited for."""
         _, delivery, nonce = self._deadlines[0]
-        return delivery.lanes.is_waiting(nonce)
+        return delivery.lanes.is_waiting(nonce) or (delivery is self._clusters and self._gate.is_processed(nonce))
 
     def _expire(self, now: float) -> None:
         while self._deadlines and self._deadlines[0][0] <= now:
-            is_overdue = self._is_waited_for()
+            is_unanswered = self._is_unanswered()
             _, delivery, nonce = self._deadlines.popleft()
-            if is_overdue:
-                items = delivery.expire(nonce)
-                if delivery is self._routes:
-                    self._virtual_hosts.routes_taken(items, nonce)
+            if not is_unanswered:
+                continue
+            if delivery is self._clusters and self._gate.is_processed(nonce):
+                self._end_silence(nonce, now)
+                continue
+            items = delivery.expire(nonce)
+            if delivery is self._routes:
+                self._virtual_hosts.routes_taken(items, nonce)
+
+    def _end_silence(self, nonce: str, now: float) -> None:
+        """The proxy has taken these clusters in and does not answer: one of them keeps it from answering (trap 1).
+
+        What of them has not been proven is withdrawn, upon which it answers; if it still does not, all are taken for rejected.
+        """
+        clusters = self._clusters
+        response = clusters.lanes.find_outstanding(nonce)
+        if response is None:
+            return
+        if any(int(other.nonce) < int(nonce) for other in clusters.lanes.unanswered()):
+            self._wait_again(nonce, now)  # an older one stands before it
+        elif nonce not in self._withdrawn:
+            self._withdrawn.add(nonce)
+            clusters.take_back(name for name in response.items if self._gate.is_doubtful(name))
+            self._wait_again(nonce, now)
+        else:
+            error = ErrorDetail(_DEADLINE_EXCEEDED, f"no answer for {now - response.sent_at:.0f} s")
+            items = clusters.reject(nonce, error) or {}
+            self._withdrawn.discard(nonce)
+            self._gate.clusters_answered(items, nonce)
+            self._facts.append(Rejected(clusters.rule.url, nonce, items, error))
+
+    def _wait_again(self, nonce: str, now: float) -> None:
+        self._deadlines.append((now + self._limits.acknowledge_seconds, self._clusters, nonce))
 
     # For people.
 
@@ -265,6 +337,26 @@ class Machine:
     def is_settled(self) -> bool:
         """The proxy has acknowledged or rejected everything that it is to have."""
         return all(delivery.is_settled for delivery in self._deliveries.values())
+
+    def listeners_in_use(self) -> tuple[str, ...]:
+        """Listeners that the proxy has in use, sorted: it took them, and the virtual hosts of all that they name.
+
+        Its acknowledgement of a listener says less: that waits for its RouteConfigurations (trap 6).
+        """
+        listeners = self._listeners
+        names = {*listeners.table.names(), *listeners.held}
+        return tuple(sorted(name for name in names if listeners.exists(name) and self._is_served(name)))
+
+    def _is_served(self, listener: str) -> bool:
+        entry = self._listeners.desired(listener)
+        names = () if entry is None else entry.resource.route_configurations
+        return all(self._virtual_hosts.serves(name) or self._is_whole(name) for name in names)
+
+    def _is_whole(self, route_configuration: str) -> bool:
+        """Whether the proxy has this RouteConfiguration, and it holds its virtual hosts itself."""
+        entry = self._routes.table.get(route_configuration)
+        holds = entry is not None and holds_virtual_hosts(entry.resource.body)
+        return holds and self._routes.interest.wants(route_configuration) and self._routes.exists(route_configuration)
 
     @property
     def rejected(self) -> int:

@@ -5,7 +5,7 @@ has taken its bytes. While it waits, commits cost names in the machine and nothi
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import anyio
@@ -16,13 +16,24 @@ from grpclib.exceptions import StreamTerminatedError
 
 from controlplane.xds.differences import Before
 from controlplane.xds.errors import XdsError
-from controlplane.xds.events import OnEvent, ProxyAcknowledged, ProxyConnected, ProxyDisconnected, ProxyRejected
-from controlplane.xds.machine import Machine, Rejected
+from controlplane.xds.events import (
+    DeliveryResumed,
+    DeliveryWithheld,
+    OnEvent,
+    ProxyAcknowledged,
+    ProxyConnected,
+    ProxyDisconnected,
+    ProxyRejected,
+    ResourceRejected,
+)
+from controlplane.xds.gate import Resumed, Withheld
+from controlplane.xds.machine import Acknowledged, Fact, Machine, Rejected, RejectedResource
 from controlplane.xds.node import Node, parse_node
 from controlplane.xds.response import Response
 from controlplane.xds.scope import ClientView
 from controlplane.xds.settings import Settings
 from controlplane.xds.transport import Rpc, abort, address_of, receive_message
+from controlplane.xds.types import SECRET
 from controlplane.xds.views import Views
 from controlplane.xds.wire import find_node, scan_request
 
@@ -148,12 +159,7 @@ class ProxyStream:
     def _take(self, data: bytes) -> None:
         """Takes one request in; the node, which is known, stays unread (S2)."""
         assert self._machine is not None
-        request = scan_request(data)
-        for fact in self._machine.receive(request):
-            if isinstance(fact, Rejected):
-                self._rejected(fact)
-            else:
-                self._host.count("acknowledged")
+        self._tell(self._machine.receive(scan_request(data)))
         self._wake.set()
 
     def _changed(self, before: Before) -> None:
@@ -173,6 +179,7 @@ class ProxyStream:
         while not self._is_closing:
             self._wake.clear()
             response = self._machine.next_response(loop.time())
+            self._tell(self._machine.take_facts())
             if response is not None:
                 await self._send(response)
                 continue
@@ -233,20 +240,25 @@ class ProxyStream:
         self._host.on_event(ProxyDisconnected(proxy=self.proxy, scope=node.scope, reason=self._reason))
         log.info("proxy_disconnected", proxy=self.proxy, gateway=node.scope, reason=self._reason)
 
-    def _rejected(self, fact: Rejected) -> None:
+    def _tell(self, facts: Iterable[Fact]) -> None:
+        """Makes events of what the machine has found out."""
         assert self._node is not None
-        self._host.count("rejected")
-        self._host.on_event(
-            ProxyRejected(
-                proxy=self.proxy,
-                scope=self._node.scope,
-                type_url=fact.type_url,
-                nonce=fact.nonce,
-                resources=tuple(sorted((name, version or "") for name, version in fact.items.items())),
-                code=fact.error.code,
-                message=fact.error.message,
-            )
-        )
+        who = {"proxy": self.proxy, "scope": self._node.scope}
+        for fact in facts:
+            match fact:
+                case Acknowledged():
+                    self._host.count("acknowledged")
+                case Rejected():
+                    self._host.count("rejected")
+                    self._host.on_event(_rejected_response(fact, who))
+                case RejectedResource():
+                    self._host.count("rejected_resources")
+                    self._host.on_event(_rejected_resource(fact, who))
+                case Withheld(type_url, name, clusters):
+                    self._host.count("withheld")
+                    self._host.on_event(DeliveryWithheld(type_url=type_url, name=name, clusters=clusters, **who))
+                case Resumed(type_url, name):
+                    self._host.on_event(DeliveryResumed(type_url=type_url, name=name, **who))
 
     def _note_settled(self) -> None:
         """Remembers that the proxy is in step, and reports it soon."""
@@ -272,6 +284,7 @@ class ProxyStream:
                     scope=self._node.scope,
                     seq=self._settled_seq,
                     rejected=self._machine.rejected,
+                    listeners=self._machine.listeners_in_use(),
                 )
             )
 
@@ -290,3 +303,31 @@ class ProxyStream:
             "settled": self._machine is not None and self._machine.is_settled,
             "types": {} if self._machine is None else self._machine.statistics(versions=versions),
         }
+
+
+def _rejected_response(fact: Rejected, who: Mapping[str, str]) -> ProxyRejected:
+    return ProxyRejected(
+        type_url=fact.type_url,
+        nonce=fact.nonce,
+        resources=tuple(sorted((name, version or "") for name, version in fact.items.items())),
+        code=fact.error.code,
+        message=fact.error.message,
+        **who,
+    )
+
+
+def _rejected_resource(fact: RejectedResource, who: Mapping[str, str]) -> ResourceRejected:
+    """Of a secret no bytes are told."""
+    found = fact.resource
+    last = found.last
+    return ResourceRejected(
+        type_url=fact.type_url,
+        name=found.entry.name,
+        version=found.entry.version,
+        message=found.message,
+        fallback_version=found.held if last is None else last.version,
+        fallback=b"" if last is None or fact.type_url == SECRET else last.resource.body,
+        fallback_clusters=() if last is None else last.clusters,
+        routes=found.routes,
+        **who,
+    )

@@ -28,7 +28,19 @@ class Resource(Protocol):
 
     @property
     def body(self) -> bytes:
-        """The encoded message, without the ``Any`` around it. Empty for a secret: ``Resolve`` gives the bytes."""
+        """The encoded message, without the ``Any`` around it.
+
+        Of a secret it is not sent: ``Resolve`` gives the bytes. Empty where they are no longer known: who holds this version
+        keeps it, nobody else is sent it.
+        """
+
+    @property
+    def clusters(self) -> tuple[str, ...]:
+        """Clusters that it names itself: a proxy is sent it when it has proven them."""
+
+    @property
+    def route_configurations(self) -> tuple[str, ...]:
+        """RouteConfigurations that a Listener names."""
 
 
 Resolve = Callable[[Resource], bytes | None]
@@ -38,17 +50,33 @@ Resolve = Callable[[Resource], bytes | None]
 class Entry:
     """A resource in a table, ready to be sent."""
 
-    __slots__ = ("__weakref__", "_head", "name", "resource", "version")
+    __slots__ = ("__weakref__", "_head", "clusters", "name", "resource", "version")
+
+    is_known = True
+    """Whether its bytes can be sent to somebody who does not hold them."""
 
     def __init__(self, type_url: str, resource: Resource) -> None:
         self.name = resource.name
         self.version = resource.version
+        self.clusters = resource.clusters
         self.resource = resource
         self._head = resource_head(type_url, resource.name, resource.version, len(resource.body))
 
     def parts(self) -> tuple[bytes, bytes] | None:
         """The two pieces of its entry in a response; None when it has to be served as removed."""
         return self._head, self.resource.body
+
+
+class UnknownEntry(Entry):
+    """What some proxies hold and nobody else can be given, because its bytes are no longer known."""
+
+    __slots__ = ()
+
+    is_known = False
+
+    def parts(self) -> tuple[bytes, bytes] | None:
+        """Nothing to send: served as removed."""
+        return None
 
 
 class SecretEntry(Entry):
@@ -78,17 +106,25 @@ class Table(Protocol):
     def group(self, key: str) -> Iterable[str]:
         """Names of the virtual hosts of one RouteConfiguration, each once; of virtual hosts only."""
 
+    def take(self, name: str, version: str) -> None:
+        """A proxy holds this version of the name. Cost: O(1)."""
+
+    def last_taken(self, name: str) -> Entry | None:
+        """The newest entry of this name that a proxy was seen to hold: the current one, or one before it."""
+
     def __len__(self) -> int:
         """How many names."""
 
 
 class StoredTable:
-    """A table that holds its entries."""
+    """A table that holds its entries, and of those that nobody was seen to hold yet the last that somebody was."""
 
-    __slots__ = ("_entries", "_groups")
+    __slots__ = ("_entries", "_groups", "_untaken")
 
     def __init__(self, group_of: Callable[[str], str] | None = None) -> None:
         self._entries: dict[str, Entry] = {}
+        self._untaken: dict[str, Entry | None] = {}
+        """Names whose entry no proxy was seen to hold, and the last one that was."""
         self._groups: tuple[Callable[[str], str], dict[str, dict[str, None]]] | None = (
             None if group_of is None else (group_of, {})
         )
@@ -109,11 +145,25 @@ class StoredTable:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def take(self, name: str, version: str) -> None:
+        """As ``Table``."""
+        if name in self._untaken:
+            entry = self._entries.get(name)
+            if entry is not None and entry.version == version:
+                del self._untaken[name]
+
+    def last_taken(self, name: str) -> Entry | None:
+        """As ``Table``."""
+        return self._untaken[name] if name in self._untaken else self._entries.get(name)
+
     def put(self, name: str, entry: Entry | None) -> Entry | None:
         """Replaces an entry, or removes it; the one that stood there before. Cost: O(1)."""
         before = self._entries.pop(name, None) if entry is None else self._entries.get(name)
+        taken = self._untaken.pop(name, before)
         if entry is not None:
             self._entries[name] = entry
+            if taken is None or taken.version != entry.version:
+                self._untaken[name] = taken
         if self._groups is not None and (entry is None) != (before is None):
             group_of, groups = self._groups
             key = group_of(name)
@@ -199,6 +249,16 @@ class LayeredTable:
     def group(self, key: str) -> Iterator[str]:
         """As ``Table``."""
         return self._merge(lambda table: table.group(key))
+
+    def take(self, name: str, version: str) -> None:
+        """As ``Table``."""
+        for table in self._stack():
+            table.take(name, version)
+
+    def last_taken(self, name: str) -> Entry | None:
+        """As ``Table``: where its own layers never had one that was taken, what is under them."""
+        found = (table.last_taken(name) for table in self._stack())
+        return next((entry for entry in found if entry is not None), None)
 
     def _merge(self, names_of: Callable[[StoredTable], Iterable[str]]) -> Iterator[str]:
         above: list[StoredTable] = []

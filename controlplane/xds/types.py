@@ -67,24 +67,50 @@ class TypeRule(msgspec.Struct, frozen=True):
     unasked: bool = False
     """Changes are sent also to a stream that has not asked: a proxy whose stream broke while a cluster warmed asks only
     when that is over, and a cluster that never ends warming is mended by exactly such a change (trap 8)."""
-    clusters_first: bool = False
-    """Changes may name clusters, so they wait for cluster changes that could not be sent yet."""
+    gated: bool = False
+    """A resource names clusters, and waits until the proxy has proven them."""
+    is_named: bool = False
+    """Others name the resource: its removal waits until nothing that the proxy may hold does, and for a grace after that."""
+    needed: bool = False
+    """What the proxy never had of it is sent at the gate's deadline all the same: something waits for it to start."""
+    is_sticky: bool = False
+    """Envoy may keep what it rejected, answer nothing more because of it, and acknowledge the same bytes when they are offered
+    again. So a suspect is withdrawn before it is offered again (trap 1)."""
+    withdraws: bool = True
+    """A rejected resource is replaced by the version that proxies took last. Else Envoy keeps its own by itself."""
 
 
-CDS = TypeRule(CLUSTER, "CDS", legacy_wildcard=True, answer_empty=True, removal=Removal.LAST, apart=True, unasked=True)
-EDS = TypeRule(LOAD_ASSIGNMENT, "EDS", removal=Removal.LAST)
-SDS = TypeRule(SECRET, "SDS", lane=each_alone)
-LDS = TypeRule(
-    LISTENER, "LDS", legacy_wildcard=True, answer_empty=True, removal=Removal.LAST, apart=True, clusters_first=True
+CDS = TypeRule(
+    CLUSTER,
+    "CDS",
+    legacy_wildcard=True,
+    answer_empty=True,
+    removal=Removal.LAST,
+    apart=True,
+    unasked=True,
+    is_named=True,
+    is_sticky=True,
 )
-RDS = TypeRule(ROUTE_CONFIGURATION, "RDS", removal=Removal.NEVER, clusters_first=True)
+EDS = TypeRule(LOAD_ASSIGNMENT, "EDS", removal=Removal.LAST)
+SDS = TypeRule(SECRET, "SDS", lane=each_alone, withdraws=False)
+LDS = TypeRule(
+    LISTENER,
+    "LDS",
+    legacy_wildcard=True,
+    answer_empty=True,
+    removal=Removal.LAST,
+    apart=True,
+    gated=True,
+    needed=True,
+)
+RDS = TypeRule(ROUTE_CONFIGURATION, "RDS", removal=Removal.NEVER, gated=True, needed=True)
 VHDS = TypeRule(
     VIRTUAL_HOST,
     "VHDS",
     legacy_wildcard=True,
     lane=route_configuration_of,
     answers_wait=True,
-    clusters_first=True,
+    gated=True,
 )
 
 PUSH_ORDER: tuple[TypeRule, ...] = (CDS, EDS, SDS, LDS, RDS, VHDS)

@@ -16,13 +16,17 @@ RouteConfiguration has left the table and Envoy still subscribes it (a listener 
 Source: envoy-observed.md, "VHDS and RouteConfiguration", answers 1 and 2, trap 3.
 """
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 
-from controlplane.xds.delivery import UNKNOWN, Delivery
+from controlplane.xds.delivery import Delivery, Draft, Guilty
+from controlplane.xds.held import UNKNOWN
 from controlplane.xds.interest import Update
-from controlplane.xds.lane import Lane
+from controlplane.xds.lane import Items, Lane
+from controlplane.xds.probe import Probe
 from controlplane.xds.tables import Entry, Table
 from controlplane.xds.types import VHDS, route_configuration_of
+from controlplane.xds.wire import ErrorDetail
 
 
 class VirtualHosts(Delivery):
@@ -46,6 +50,10 @@ class VirtualHosts(Delivery):
         """Claimed virtual hosts by RouteConfiguration, until they are compared."""
         self._routes_asked = False
         self._placed = False
+        self._served: set[str] = set()
+        """RouteConfigurations whose first virtual hosts were acknowledged."""
+        self._probes: dict[str, deque[Probe]] = {}
+        """By RouteConfiguration, virtual hosts that are being taken apart; the first is being tried."""
 
     def wants(self, name: str) -> bool:
         """Whether the proxy takes this virtual host, given its RouteConfiguration; before it has asked nobody knows."""
@@ -55,9 +63,14 @@ class VirtualHosts(Delivery):
         """Nothing is held where the RouteConfiguration is absent."""
         return self._is_present(route_configuration_of(name)) and self.wants(name)
 
-    def desired(self, name: str) -> Entry | None:
+    def offered(self, name: str) -> Entry | None:
         """Nothing, where the RouteConfiguration is absent from the proxy."""
         return self.table.get(name) if self._is_present(route_configuration_of(name)) else None
+
+    @property
+    def is_unclear(self) -> bool:
+        """As ``Delivery``: where there is a RouteConfiguration, virtual hosts will be asked for."""
+        return not self.asked and bool(self._delivered or self._awaiting)
 
     def is_sendable(self, lane: Lane) -> bool:
         """Never before Envoy can take them, and not while the RouteConfiguration is on its way out."""
@@ -68,6 +81,10 @@ class VirtualHosts(Delivery):
     def empty_answer(self, lane: Lane) -> list[str]:
         """The removal of a virtual host that never was: an empty response would not end the listener's wait (V7)."""
         return [f"{lane.key}/-"]
+
+    def serves(self, route_configuration: str) -> bool:
+        """Whether the proxy has acknowledged this RouteConfiguration's virtual hosts."""
+        return route_configuration in self._served
 
     def _is_present(self, route_configuration: str) -> bool:
         return route_configuration in self._delivered or route_configuration in self._awaiting
@@ -82,6 +99,7 @@ class VirtualHosts(Delivery):
                 self.held.setdefault(name, UNKNOWN if was_delivered else None)
         self._delivered.discard(route_configuration)
         self._recalled.discard(route_configuration)
+        self._served.discard(route_configuration)
         self._awaiting[route_configuration] = None
 
     def recall(self, route_configuration: str) -> None:
@@ -99,15 +117,21 @@ class VirtualHosts(Delivery):
         self._delivered.discard(route_configuration)
         self._awaiting.pop(route_configuration, None)
         self._recalled.discard(route_configuration)
+        self._served.discard(route_configuration)
+        self._probes.pop(route_configuration, None)
         lane = self.lanes.get(route_configuration)
         names |= lane.pending | lane.suspects.keys() | lane.owed
+        names |= {name for name in self.overrides if route_configuration_of(name) == route_configuration}
         lane.owed.clear()
         lane.pending.clear()
-        lane.suspects.clear()
+        lane.apart = None
         lane.reply = False
         for name in names:
+            self.overrides.pop(name, None)
+            self.gate.dismiss(self.rule.url, name)
+        for name in names:
             if self.held.get(name) is None and not lane.holds(name):
-                self.held.pop(name, None)
+                self._in_step(name)
             else:
                 lane.pending.add(name)
         self.lanes.wake(route_configuration)
@@ -173,7 +197,9 @@ class VirtualHosts(Delivery):
             claims = self._claims.pop(route_configuration, {})
             for name in {*self.table.group(route_configuration), *claims}:
                 self.compare(name, claims.get(name))
-            if not claims:
+            if claims:
+                self._served.add(route_configuration)
+            else:
                 self.lanes.get(route_configuration).reply = True
             self.lanes.wake(route_configuration)
         for claims in self._claims.values():
@@ -181,3 +207,78 @@ class VirtualHosts(Delivery):
                 self.compare(name, version)
         self._recalled.clear()
         self._claims = {}
+
+    # Answers, and what is at fault in a rejected virtual host.
+
+    def changed(self, before: Mapping[str, Entry | None]) -> None:
+        """As ``Delivery``; what is being taken apart has changed then, and is offered anew."""
+        for route_configuration, probes in tuple(self._probes.items()):
+            kept = deque(probe for probe in probes if probe.offered.name not in before)
+            if kept and kept[0] is probes[0]:
+                self._probes[route_configuration] = kept
+            elif len(kept) < len(probes):
+                self._end_probe(route_configuration, probes[0].name, kept)
+        super().changed(before)
+
+    def acknowledge(self, nonce: str) -> Items | None:
+        """As ``Delivery``."""
+        items = super().acknowledge(nonce)
+        for name in items or ():
+            self._served.add(route_configuration_of(name))
+            break
+        self._note_probe(items, taken=True)
+        return items
+
+    def reject(self, nonce: str, error: ErrorDetail) -> Items | None:
+        """As ``Delivery``."""
+        items = super().reject(nonce, error)
+        self._note_probe(items, taken=False, message=error.message)
+        return items
+
+    def _note_probe(self, items: Items | None, *, taken: bool, message: str = "") -> None:
+        for name in items or ():
+            probes = self._probes.get(route_configuration_of(name))
+            if probes and probes[0].name == name and items is not None and items[name] is not None:
+                probes[0].answer(taken=taken, message=message)
+                self.lanes.wake(route_configuration_of(name))
+
+    def judge(self) -> list[Guilty]:
+        """As ``Delivery``; a guilty virtual host is taken apart first."""
+        found = []
+        for guilty in super().judge():
+            route_configuration = route_configuration_of(guilty.entry.name)
+            probe = Probe(route_configuration, guilty.entry, guilty.last, guilty.held, guilty.message)
+            if probe.is_done:
+                found.append(guilty)
+            else:
+                self.lanes.get(route_configuration)
+                self._probes.setdefault(route_configuration, deque()).append(probe)
+                self.lanes.wake(route_configuration)
+        for route_configuration, probes in tuple(self._probes.items()):
+            while probes and probes[0].is_done:
+                probe = probes.popleft()
+                found.append(Guilty(probe.offered, probe.last, probe.held, probe.message, probe.rejected()))
+                self._end_probe(route_configuration, probe.name, probes)
+        return found
+
+    def _end_probe(self, route_configuration: str, name: str, left: deque[Probe]) -> None:
+        """Removes the virtual host in which routes were tried."""
+        if left:
+            self._probes[route_configuration] = left
+        else:
+            self._probes.pop(route_configuration, None)
+        if self.overrides.pop(name, None) is not None and name in self.held:
+            self._touch(name)
+
+    def _next_trial(self, lane: Lane) -> Draft | None:
+        """As ``Delivery``; then what is tried of a virtual host."""
+        draft = super()._next_trial(lane)
+        probes = self._probes.get(lane.key)
+        if draft is not None or not probes or lane.holds(probes[0].name):
+            return draft
+        entry = probes[0].next_try()
+        if entry is None:
+            return None
+        self.overrides[entry.name] = entry
+        self.held.setdefault(entry.name, None)
+        return Draft(lane, [entry], [], is_trial=True)

@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 
 from controlplane.xds.differences import Before, Changed, difference
 from controlplane.xds.scope import ClassLayer, ClientView, Listener, View
-from controlplane.xds.tables import Entry, Layer, Resolve, Resource, SecretEntry
+from controlplane.xds.tables import Entry, Layer, Resolve, Resource, SecretEntry, UnknownEntry
 from controlplane.xds.types import SECRET
 
 Change = tuple[str, str, str, Resource | None]
@@ -107,6 +107,8 @@ class Views:
     def _entry(self, type_url: str, resource: Resource) -> Entry:
         if type_url == SECRET:
             return SecretEntry(resource, self._resolve)
+        if not resource.body:
+            return UnknownEntry(type_url, resource)
         key = (type_url, resource.name, resource.version)
         entry = self._entries.get(key)
         if entry is None:

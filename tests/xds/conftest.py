@@ -24,6 +24,8 @@ class Row(msgspec.Struct, frozen=True):
     name: str
     version: str
     body: bytes
+    clusters: tuple[str, ...] = ()
+    route_configurations: tuple[str, ...] = ()
 
 
 class Client:
@@ -79,6 +81,11 @@ class Client:
             waiting += self.ack(response)
         return seen
 
+    def later(self, seconds: float) -> list[Response]:
+        """What may be sent after so much more time."""
+        self.now += seconds
+        return self.responses()
+
     def disconnect(self) -> None:
         """Ends the stream."""
         self.view.unlisten(self.machine.changed)
@@ -93,12 +100,22 @@ class World:
         """By name what is sent instead of the body; None is a secret whose bytes are gone."""
         self.seq = 0
 
-    def commit(self, changes: Mapping[str, Mapping[str, str | None]]) -> None:
-        """One commit: by type and name the new version; None removes."""
+    def commit(
+        self,
+        changes: Mapping[str, Mapping[str, str | None]],
+        clusters: Mapping[str, tuple[str, ...]] | None = None,
+        route_configurations: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> None:
+        """One commit: by type and name the new version, None removes; by name the clusters and RouteConfigurations it names."""
+
+        def row(name: str, version: str) -> Row:
+            named = (clusters or {}).get(name, ()), (route_configurations or {}).get(name, ())
+            return Row(name, version, f"{name}@{version}".encode(), *named)
+
         self.seq += 1
         self.views.apply(
             (
-                (SCOPE, type_url, name, None if version is None else Row(name, version, f"{name}@{version}".encode()))
+                (SCOPE, type_url, name, None if version is None else row(name, version))
                 for type_url, names in changes.items()
                 for name, version in names.items()
             ),

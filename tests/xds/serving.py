@@ -24,8 +24,10 @@ PATIENCE_S = 10.0
 class Row:
     """A resource."""
 
-    def __init__(self, name: str, version: str, body: bytes = b"") -> None:
+    def __init__(self, name: str, version: str, body: bytes = b"?") -> None:
         self.name, self.version, self.body = name, version, body
+        self.clusters: tuple[str, ...] = ()
+        self.route_configurations: tuple[str, ...] = ()
 
 
 class Served:

@@ -29,7 +29,9 @@ Contents = dict[tuple[str, str], str]
 class Row(msgspec.Struct, frozen=True):
     name: str
     version: str
-    body: bytes = b""
+    body: bytes = b"?"
+    clusters: tuple[str, ...] = ()
+    route_configurations: tuple[str, ...] = ()
 
 
 def row(name: str, version: str | None) -> Row | None:

@@ -92,6 +92,12 @@ class Row:
         self.body = bytes(message)
         self.version = hashlib.blake2b(self.body, digest_size=8).hexdigest()
         self.type_url = ProtoAny.pack(message).type_url
+        self.clusters = tuple(
+            sorted(
+                {route.route.cluster for route in getattr(message, "routes", ()) if route.route and route.route.cluster}
+            )
+        )
+        self.route_configurations: tuple[str, ...] = ()
 
 
 class Served:

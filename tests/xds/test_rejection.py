@@ -1,27 +1,46 @@
-"""Rules P15 and trap 5, as far as they are the machine's: a rejected response stops nothing else."""
+"""Rules P15, traps 1 and 5: a rejected response is taken apart, and stops nothing else."""
 
-from controlplane.xds.machine import Rejected
+from controlplane.xds.machine import Rejected, RejectedResource
 from controlplane.xds.types import CLUSTER, LISTENER, LOAD_ASSIGNMENT, ROUTE_CONFIGURATION, SECRET, VIRTUAL_HOST
 
 
-def test_p15_the_rejected_version_is_not_sent_again(world, client):
+def guilty(client) -> dict[str, tuple[str, str | None]]:
+    """What was found to be at fault: by name its version, and the last that was taken."""
+    found = [fact.resource for fact in client.facts if isinstance(fact, RejectedResource)]
+    return {one.entry.name: (one.entry.version, one.last and one.last.version) for one in found}
+
+
+def test_p15_the_rejected_version_is_not_sent_again(world, client, said):
     world.put(CLUSTER, a="bad")
     [rejected] = client.ask(CLUSTER)
-    assert client.nack(rejected) == []
-    assert client.responses() == []
+    removed = client.nack(rejected)
+    assert said(removed) == [("CDS", {}, ("a",))]  # Envoy may keep what it rejected, and answer nothing more (trap 1)
+    client.settle(removed)
+    assert client.later(100.0) == []
     assert client.machine.is_settled
+    assert guilty(client) == {"a": ("bad", None)}
 
 
 def test_p15_a_new_version_goes_out_at_once(world, client, said):
     world.put(CLUSTER, a="bad")
-    client.nack(*client.ask(CLUSTER))
+    client.settle(client.nack(*client.ask(CLUSTER)))
     world.put(CLUSTER, a="good")
     assert said(client.settle()) == [("CDS", {"a": "good"}, ())]
 
 
+def test_p15_the_last_good_version_is_sent_with_its_load_assignment(world, client, said):
+    world.commit({CLUSTER: {"a": "1"}, LOAD_ASSIGNMENT: {"a": "1"}})
+    client.settle([*client.ask(CLUSTER), *client.ask(LOAD_ASSIGNMENT, "a")])
+    world.put(CLUSTER, a="bad")
+    [offered, assignment] = client.responses()
+    client.ack(assignment)
+    assert said(client.nack(offered)) == [("CDS", {"a": "1"}, ()), ("EDS", {"a": "1"}, ())]
+    assert guilty(client) == {"a": ("bad", "1")}
+
+
 def test_p15_other_types_and_other_resources_go_on(world, client, said):
     world.commit({CLUSTER: {"a": "bad"}, LISTENER: {"l": "1"}})
-    client.nack(*client.ask(CLUSTER))
+    client.settle(client.nack(*client.ask(CLUSTER)))
     assert said(client.settle(client.ask(LISTENER))) == [("LDS", {"l": "1"}, ())]
     world.commit({CLUSTER: {"b": "1"}, LISTENER: {"l": "2"}})
     assert said(client.settle()) == [("CDS", {"b": "1"}, ()), ("LDS", {"l": "2"}, ())]
@@ -35,77 +54,85 @@ def test_p15_a_change_that_waited_for_the_answer_goes_out_at_a_rejection(world, 
     assert said(client.nack(rejected)) == [("CDS", {"a": "good", "b": "1"}, ())]
 
 
-def test_p15_a_version_that_comes_back_after_it_was_rejected_is_not_sent(world, client):
+def test_p15_a_version_that_comes_back_after_it_was_rejected_is_not_offered_just_as_it_was(world, client, said):
+    """Envoy would acknowledge the same bytes without taking them."""
     world.put(CLUSTER, a="1")
     client.settle(client.ask(CLUSTER))
     world.put(CLUSTER, a="bad")
     [rejected] = client.responses()
     world.put(CLUSTER, a="other")
     world.put(CLUSTER, a="bad")
-    assert client.nack(rejected) == []
+    assert said(client.nack(rejected)) == [("CDS", {"a": "1"}, ())]
 
 
-def test_p15_back_to_the_accepted_version_after_a_rejection_is_sent(world, client, said):
-    """What Envoy holds after a rejection is unknown, so the old version is said again."""
+def test_p15_what_another_proxy_took_is_said_of_nobody(world, client, said):
     world.put(CLUSTER, a="1")
-    client.settle(client.ask(CLUSTER))
-    world.put(CLUSTER, a="bad")
-    client.nack(*client.responses())
-    world.put(CLUSTER, a="1")
-    assert said(client.settle()) == [("CDS", {"a": "1"}, ())]
-
-
-def test_trap5_the_others_of_a_rejected_response_are_offered_again_when_one_of_them_has_changed(world, client, said):
-    world.put(CLUSTER, a="1", b="1", c="bad")
+    other = world.connect()
+    other.settle(other.ask(CLUSTER))
     client.nack(*client.ask(CLUSTER))
-    world.put(CLUSTER, c="good")
-    assert said(client.settle()) == [("CDS", {"c": "good"}, ()), ("CDS", {"a": "1", "b": "1"}, ())]
+    assert guilty(client) == {}
+
+
+def test_trap5_a_rejected_response_is_taken_apart_until_the_guilty_stands_alone(world, client, said):
+    world.put(LISTENER, **{f"l{i}": "1" for i in range(8)} | {"l5": "bad"})
+    waiting = client.ask(LISTENER)
+    tries, taken = 0, set()
+    while waiting:
+        response = waiting.pop(0)
+        tries += 1
+        assert not (response.versions and response.removed)
+        if "bad" in response.versions.values():
+            waiting += client.nack(response)
+        else:
+            taken |= response.versions.keys()
+            waiting += client.ack(response)
+    assert taken == {f"l{i}" for i in range(8)} - {"l5"}
+    assert guilty(client) == {"l5": ("bad", None)}
+    assert tries < 16
     assert client.machine.is_settled
-    assert client.machine.rejected == 0
+
+
+def test_trap5_the_innocent_are_offered_until_they_are_acknowledged(world, client, said):
+    """Envoy has applied them, and does not remember."""
+    world.put(LISTENER, a="1", b="bad", c="1")
+    [first, *_] = client.nack(*client.ask(LISTENER), "Error adding/updating listener(s) b: no")
+    assert said([first]) == [("LDS", {"a": "1", "c": "1"}, ())]  # what the words name comes last, by itself
+    [alone] = client.ack(first)
+    assert said([alone]) == [("LDS", {"b": "bad"}, ())]
+    assert said(client.settle(client.nack(alone))) == [("LDS", {}, ("b",))]
 
 
 def test_trap5_what_is_new_goes_before_what_is_suspect(world, client, said):
     """So that a resource which is still bad cannot take it down."""
-    world.put(CLUSTER, a="1", b="bad", c="1")
-    client.nack(*client.ask(CLUSTER))
-    world.put(CLUSTER, a="2", d="1")
-    [fresh] = client.responses()
-    assert said([fresh]) == [("CDS", {"a": "2", "d": "1"}, ())]
-    [again] = client.ack(fresh)
-    assert said([again]) == [("CDS", {"b": "bad", "c": "1"}, ())]
-    assert client.nack(again) == []  # and not a third time
-    world.put(CLUSTER, e="1")
-    assert said(client.settle()) == [("CDS", {"e": "1"}, ())]
+    world.put(LISTENER, a="1", b="bad", c="1")
+    [offered] = client.ask(LISTENER)
+    world.put(LISTENER, a="2", d="1")
+    assert said(client.nack(offered)) == [("LDS", {"a": "2", "d": "1"}, ())]
 
 
-def test_trap5_two_rejections_are_tried_once_more_together(world, client, said):
-    """A resource can be bad only beside the old version of another: the change that frees it may be among the suspects."""
-    world.put(CLUSTER, a="1")
-    client.nack(*client.ask(CLUSTER))
-    world.put(CLUSTER, b="1")
-    [together] = client.nack(*client.responses())
-    assert said([together]) == [("CDS", {"a": "1", "b": "1"}, ())]
-    assert client.ack(together) == []
-    assert client.machine.rejected == 0
-
-
-def test_trap5_an_offer_without_an_answer_is_not_repeated(world, client, said):
-    world.put(CLUSTER, a="1", b="bad", c="1")
-    client.nack(*client.ask(CLUSTER))
-    world.put(CLUSTER, a="2")
-    [offered] = client.ack(*client.responses())
-    assert said([offered]) == [("CDS", {"b": "bad", "c": "1"}, ())]
-    client.now = 100.0
-    assert client.responses() == []
-    world.put(CLUSTER, d="1")
-    assert said(client.responses()) == [("CDS", {"d": "1"}, ())]
+def test_trap5_one_that_is_bad_only_beside_another_is_tried_again_after_it(world, client, said):
+    """A port that another listener of the same response is about to free."""
+    world.put(LISTENER, a="1", b="1")
+    client.settle(client.ask(LISTENER))
+    world.put(LISTENER, a="2", b="2")
+    [first] = client.nack(*client.responses())
+    assert said([first]) == [("LDS", {"a": "2"}, ())]
+    back, second = client.nack(first)[0], None
+    assert said([back]) == [("LDS", {"a": "1"}, ())]
+    [second] = client.ack(back)
+    assert said([second]) == [("LDS", {"b": "2"}, ())]
+    [again] = client.ack(second)
+    assert said([again]) == [("LDS", {"a": "2"}, ())]
+    assert client.ack(again) == []
+    assert guilty(client) == {}
+    assert client.machine.is_settled
 
 
 def test_a_suspect_that_is_removed_is_removed(world, client, said):
-    world.put(CLUSTER, a="bad")
-    client.nack(*client.ask(CLUSTER))
-    world.put(CLUSTER, a=None)
-    assert said(client.settle()) == [("CDS", {}, ("a",))]
+    world.put(LISTENER, a="bad")
+    client.settle(client.nack(*client.ask(LISTENER)))
+    world.put(LISTENER, a=None)
+    assert client.settle() == []
     assert client.machine.rejected == 0
 
 
@@ -129,7 +156,7 @@ def test_a_rejected_virtual_host_does_not_touch_others(world, client, said):
     client.settle(client.ask(ROUTE_CONFIGURATION, "rc"))
     client.settle(client.ask(VIRTUAL_HOST))
     world.put(VIRTUAL_HOST, **{"rc/a": "bad"})
-    client.nack(*client.responses())
+    assert said(client.settle(client.nack(*client.responses()))) == [("VHDS", {"rc/a": "1"}, ())]
     world.put(VIRTUAL_HOST, **{"rc/b": "2"})
     assert said(client.settle()) == [("VHDS", {"rc/b": "2"}, ())]
 
@@ -139,7 +166,7 @@ def test_a_rejected_virtual_host_of_an_unsubscribed_configuration_is_forgotten(w
     client.settle(client.ask(ROUTE_CONFIGURATION, "rc"))
     client.settle(client.ask(VIRTUAL_HOST))
     world.put(VIRTUAL_HOST, **{"rc/a": "bad"})
-    client.nack(*client.responses())
+    client.settle(client.nack(*client.responses()))
     assert said(client.settle(client.ask(ROUTE_CONFIGURATION, unsubscribe=["rc"]))) == [("VHDS", {}, ("rc/a",))]
 
 
@@ -147,7 +174,7 @@ def test_a_rejection_is_told_with_names_versions_and_words(world, client):
     world.put(CLUSTER, a="1", b="1")
     [response] = client.ask(CLUSTER)
     client.nack(response, "Error adding/updating cluster(s) a: no")
-    [fact] = client.facts
+    fact = client.facts[0]
     assert isinstance(fact, Rejected)
     assert (fact.type_url, fact.nonce, fact.items) == (CLUSTER, response.nonce, {"a": "1", "b": "1"})
     assert fact.error.message == "Error adding/updating cluster(s) a: no"
@@ -160,8 +187,10 @@ def test_a_rejected_removal_counts_as_carried_out(world, client):
     """Envoy carries out the removals of what it rejects."""
     world.put(CLUSTER, a="1")
     client.settle(client.ask(CLUSTER))
+    client.settle(client.ask(LISTENER))
     world.put(CLUSTER, a=None)
-    assert client.nack(*client.responses()) == []
+    client.responses()
+    assert client.nack(*client.later(10.0)) == []
     assert client.machine.is_settled
     world.put(CLUSTER, a="1")
     assert len(client.settle()) == 1
@@ -187,7 +216,7 @@ def test_what_was_removed_and_comes_back_is_offered_again(world, client, said):
     world.commit({CLUSTER: {"c": "1"}, LISTENER: {"l": "1"}})
     client.ask(CLUSTER)
     [offered] = client.ask(LISTENER)
-    assert client.nack(offered, "l: cannot bind") == []
+    client.settle(client.nack(offered, "l: cannot bind"))
     world.put(LISTENER, l=None)
     world.put(LISTENER, l="1")
     assert said(client.responses()) == [("LDS", {"l": "1"}, ())]

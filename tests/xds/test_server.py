@@ -29,6 +29,7 @@ from controlplane.xds import (
     ProxyConnected,
     ProxyDisconnected,
     ProxyRejected,
+    ResourceRejected,
     Settings,
     Views,
     XdsServer,
@@ -64,6 +65,11 @@ async def test_a_client_is_served_and_events_tell_of_it(serve):
         )
         rejected = await served.event(ProxyRejected)
         assert rejected.resources == (("a", "2"),)
+        guilty = await served.event(ResourceRejected)
+        assert (guilty.name, guilty.version, guilty.fallback_version) == ("a", "2", "1")
+        response = await client.hear()
+        assert [(resource.name, resource.version) for resource in response.resources] == [("a", "1")]
+        await client.ack(response)
         assert rejected.message == 'inline_string: "[redacted]"'
         assert await served.event(ProxyAcknowledged, 2) == ProxyAcknowledged(
             proxy="envoy-1#1", scope="ns/gw", seq=8, rejected=1

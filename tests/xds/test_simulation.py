@@ -41,7 +41,9 @@ class Row:
     """A resource."""
 
     def __init__(self, name: str, version: str) -> None:
-        self.name, self.version, self.body = name, version, b""
+        self.name, self.version, self.body = name, version, b"?"
+        self.clusters: tuple[str, ...] = ()
+        self.route_configurations: tuple[str, ...] = ()
 
 
 class Watches:
@@ -483,10 +485,13 @@ class Simulation(RuleBasedStateMachine):
     def _converge(self) -> list[Response]:
         sent: list[Response] = []
         collect, self._check = self._check, lambda response: (sent.append(response), collect(response))  # type: ignore[method-assign]
+        quiet = 0
         for _ in range(200):
             self.envoy.end_drain()
-            if not self._talk():
+            quiet = 0 if self._talk() else quiet + 1
+            if quiet > 5:
                 break
+            self.now += 4.0
         else:
             raise AssertionError("the proxy never comes to rest")
         self._check = collect  # type: ignore[method-assign]

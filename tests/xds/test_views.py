@@ -16,7 +16,9 @@ from controlplane.xds.types import CLUSTER, SECRET, VIRTUAL_HOST
 class Row(msgspec.Struct, frozen=True):
     name: str
     version: str
-    body: bytes = b""
+    body: bytes = b"?"
+    clusters: tuple[str, ...] = ()
+    route_configurations: tuple[str, ...] = ()
 
 
 class Listener:
