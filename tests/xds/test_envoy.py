@@ -70,7 +70,7 @@ from controlplane._proto.envoy.extensions.transport_sockets.tls.v3 import (
 )
 from controlplane._proto.envoy.type.matcher.v3 import RegexMatcher
 from controlplane._proto.google.protobuf import Any as ProtoAny
-from controlplane.xds import Event, ProxyConnected, ProxyRejected, Settings, Views, XdsServer
+from controlplane.xds import Event, Limits, ProxyConnected, ProxyRejected, Settings, Views, XdsServer
 from controlplane.xds.protobuf import field
 from controlplane.xds.transport import abort
 from controlplane.xds.types import CLUSTER, LISTENER, LOAD_ASSIGNMENT, ROUTE_CONFIGURATION, VIRTUAL_HOST
@@ -106,7 +106,7 @@ class Served:
     def __init__(self) -> None:
         self.views = Views(resolve=lambda resource: resource.body)
         self.events: list[Event] = []
-        self.server = XdsServer(self.views, self._on_event, Settings(identifier="test"))
+        self.server = XdsServer(self.views, self._on_event, Settings(identifier="test", limits=Limits(grace_seconds=0.1)))
         self.port = 0
 
     def _on_event(self, event: Event) -> None:
@@ -326,7 +326,7 @@ async def test_p15_a_rejected_virtual_host_does_not_disturb_others(served, start
     envoy = await start_envoy(served.port, role=ROLE)
     await envoy.wait_for(port, "a.com", 200, SOON_S)
     served.put(host("bad.com", regex="/(unclosed"))
-    await served.until(lambda: served.count(ProxyRejected) == 1)
+    await served.until(lambda: served.count(ProxyRejected) >= 1)
     rejected = next(event for event in served.events if isinstance(event, ProxyRejected))
     assert [name for name, _ in rejected.resources] == ["rc/bad.com"]
     assert "unclosed" in rejected.message
@@ -350,7 +350,7 @@ async def test_p15_a_rejected_cluster_does_not_disturb_others(served, start_envo
     envoy = await start_envoy(served.port, role=ROLE)
     await envoy.wait_for(port, "a.com", 200, SOON_S)
     served.put(cluster("bad", timeout_ms=0), endpoints("bad"), cluster("b"), endpoints("b", backend))
-    await served.until(lambda: served.count(ProxyRejected) == 1)
+    await served.until(lambda: served.count(ProxyRejected) >= 1)
     served.put(host("c.com", cluster="c"), cluster("c"), endpoints("c", backend))
     await envoy.wait_for(port, "c.com", 200, SOON_S)
     served.put(cluster("bad"), endpoints("bad", backend), host("bad.com", cluster="bad"))
@@ -404,7 +404,9 @@ async def test_r2_what_changed_while_the_proxy_was_away_is_all_that_is_sent(serv
     assert served.server.counters["sent_resources"] - before <= 4  # with the load assignment twice, if it was asked for
     assert await envoy.request(port, "a.com") == (200, "A2")
     assert (await envoy.request(port, "c.com"))[0] == 404
-    assert await envoy.stat("cluster_manager.active_clusters") == 2  # the xDS server's, and b
+    async with asyncio.timeout(SOON_S):
+        while await envoy.stat("cluster_manager.active_clusters") != 2:  # the xDS server's, and b
+            await asyncio.sleep(0.01)
 
 
 async def test_p8_a_changed_cluster_is_warm_at_once(served, start_envoy, free_port, backend):
@@ -571,7 +573,7 @@ async def test_a_missing_or_rejected_secret_stops_its_own_chain_alone(served, st
     await envoy.wait(lambda: _shown(port, "good.com"), SOON_S)
     assert await handshake(port, "missing.com") is None
     assert await handshake(port, "bad.com") is None
-    await served.until(lambda: served.count(ProxyRejected) == 1)
+    await served.until(lambda: served.count(ProxyRejected) >= 1)
     rejected = next(event for event in served.events if isinstance(event, ProxyRejected))
     assert [name for name, _ in rejected.resources] == ["s-bad"]
     private = mismatched.tls_certificate.private_key.inline_bytes.decode()
