@@ -61,7 +61,9 @@ class Client:
 
     def responses(self) -> list[Response]:
         """What may be sent now."""
-        return self.machine.responses(self.now)
+        found = self.machine.responses(self.now)
+        self.facts += self.machine.take_facts()
+        return found
 
     def ack(self, *responses: Response) -> list[Response]:
         """Acknowledges; what comes then."""

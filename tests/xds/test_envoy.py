@@ -106,7 +106,9 @@ class Served:
     def __init__(self) -> None:
         self.views = Views(resolve=lambda resource: resource.body)
         self.events: list[Event] = []
-        self.server = XdsServer(self.views, self._on_event, Settings(identifier="test", limits=Limits(grace_seconds=0.1)))
+        self.server = XdsServer(
+            self.views, self._on_event, Settings(identifier="test", limits=Limits(grace_seconds=0.1))
+        )
         self.port = 0
 
     def _on_event(self, event: Event) -> None:
@@ -405,7 +407,7 @@ async def test_r2_what_changed_while_the_proxy_was_away_is_all_that_is_sent(serv
     assert await envoy.request(port, "a.com") == (200, "A2")
     assert (await envoy.request(port, "c.com"))[0] == 404
     async with asyncio.timeout(SOON_S):
-        while await envoy.stat("cluster_manager.active_clusters") != 2:  # the xDS server's, and b
+        while await envoy.stat("cluster_manager.active_clusters") != 2:  # noqa: ASYNC110  (the xDS server's, and b)
             await asyncio.sleep(0.01)
 
 

@@ -1,0 +1,269 @@
+"""Traps 1, 2, 6 and 9: what names a cluster waits until the proxy has proven it; what it may still name stays."""
+
+from __future__ import annotations
+
+import pytest
+
+from controlplane.xds import Limits
+from controlplane.xds.gate import Resumed, Withheld
+from controlplane.xds.machine import Rejected, RejectedResource
+from controlplane.xds.types import CLUSTER, LISTENER, LOAD_ASSIGNMENT, ROUTE_CONFIGURATION, VIRTUAL_HOST
+
+GATE_S, GRACE_S, SILENCE_S = 5.0, 10.0, 5.0
+
+
+@pytest.fixture
+def running(world, client):
+    """A proxy with one cluster and two virtual hosts, of which ``rc/x`` names it."""
+    world.commit(
+        {
+            CLUSTER: {"a": "1"},
+            LOAD_ASSIGNMENT: {"a": "1"},
+            LISTENER: {"l": "1"},
+            ROUTE_CONFIGURATION: {"rc": "1"},
+            VIRTUAL_HOST: {"rc/x": "1", "rc/y": "1"},
+        },
+        clusters={"rc/x": ("a",)},
+        route_configurations={"l": ("rc",)},
+    )
+    client.settle(client.ask(CLUSTER))
+    client.settle(client.ask(LOAD_ASSIGNMENT, "a"))
+    client.settle(client.ask(LISTENER))
+    client.settle(client.ask(ROUTE_CONFIGURATION, "rc"))
+    client.settle(client.ask(VIRTUAL_HOST))
+    client.facts.clear()
+    return client
+
+
+def flip(world) -> None:
+    """``rc/x`` goes from ``a`` to ``b``, which is new; ``a`` is not needed any more."""
+    world.commit(
+        {
+            CLUSTER: {"a": None, "b": "1"},
+            LOAD_ASSIGNMENT: {"a": None, "b": "1"},
+            VIRTUAL_HOST: {"rc/x": "2"},
+        },
+        clusters={"rc/x": ("b",)},
+    )
+
+
+def told(client, kind) -> list:
+    return [fact for fact in client.facts if isinstance(fact, kind)]
+
+
+def test_a_virtual_host_waits_for_the_cluster_that_it_names(world, running, said):
+    flip(world)
+    clusters, assignments = running.responses()
+    assert said([clusters, assignments]) == [("CDS", {"b": "1"}, ()), ("EDS", {"b": "1"}, ())]
+    assert said(running.ack(clusters)) == [("VHDS", {"rc/x": "2"}, ())]
+    running.ack(assignments)
+
+
+def test_a_virtual_host_waits_for_its_own_clusters_only(world, running, said):
+    flip(world)
+    world.put(VIRTUAL_HOST, **{"rc/y": "2"})
+    assert said(running.responses())[-1] == ("VHDS", {"rc/y": "2"}, ())
+
+
+def test_a_load_assignment_proves_its_cluster_while_something_withholds_the_answer(world, running, said):
+    """Envoy subscribes it first: the sign that it has taken the cluster in."""
+    world.commit({CLUSTER: {"slow": "1"}})
+    [withheld] = running.responses()
+    running.now += 1.0
+    flip(world)
+    assert said(running.responses()) == []  # a second response of clusters would be one too many in flight
+    running.now += SILENCE_S
+    clusters, assignments = running.responses()
+    running.ask(LOAD_ASSIGNMENT, "b")
+    assert said(running.ack(assignments)) == [("VHDS", {"rc/x": "2"}, ())]
+    running.ack(withheld, clusters)
+
+
+def test_a_cluster_whose_load_assignment_is_taken_unsubscribed_is_withdrawn_at_once(world, running, said):
+    """Trap 1: it is wedged. Upon its withdrawal Envoy answers, and says why."""
+    world.commit({CLUSTER: {"wedged": "1", "good": "1"}, LOAD_ASSIGNMENT: {"wedged": "1", "good": "1"}})
+    world.commit({VIRTUAL_HOST: {"rc/x": "2", "rc/y": "2"}}, clusters={"rc/x": ("wedged",), "rc/y": ("good",)})
+    clusters, assignments = running.responses()
+    running.ask(LOAD_ASSIGNMENT, "good")
+    after = running.ack(assignments)
+    assert ("CDS", {}, ("wedged",)) in said(after)
+    assert ("VHDS", {"rc/y": "2"}, ()) in said(after)
+    words = "Error adding/updating cluster(s) wedged: The table size of maglev must be prime number"
+    sent = running.nack(clusters, words)
+    for response in after:
+        sent += running.ack(response)
+    assert said(sent) == [("CDS", {"good": "1"}, ()), ("EDS", {"good": "1"}, ())]
+    again = [response for response in sent if response.type_url == CLUSTER]
+    [alone, _] = running.ack(*again)
+    assert said([alone]) == [("CDS", {"wedged": "1"}, ())]
+    assert said(running.nack(alone, words))[0] == ("CDS", {}, ("wedged",))
+    [found] = told(running, RejectedResource)
+    assert (found.resource.entry.name, found.resource.message) == ("wedged", words)
+
+
+def test_a_changed_cluster_that_silences_the_proxy_goes_back_to_what_it_was(world, running, said):
+    world.commit({CLUSTER: {"a": "bad"}})
+    offered, assignment = running.responses()
+    running.ack(assignment)
+    assert running.later(SILENCE_S - 0.1) == []
+    assert said(running.later(0.1)) == [("CDS", {"a": "1"}, ()), ("EDS", {"a": "1"}, ())]
+    running.nack(offered, "Error adding/updating cluster(s) a: no")
+    assert [fact.resource.last.version for fact in told(running, RejectedResource)] == ["1"]
+
+
+def test_a_proxy_that_stays_silent_is_taken_to_have_rejected(world, running, said):
+    world.commit({CLUSTER: {"a": "bad"}})
+    _, assignment = running.responses()
+    running.ack(assignment)
+    running.later(SILENCE_S)
+    running.later(SILENCE_S)
+    [fact] = told(running, Rejected)
+    assert fact.error.message == "no answer for 10 s"
+    assert [fact.resource.message for fact in told(running, RejectedResource)] == ["no answer for 10 s"]
+
+
+def test_at_the_deadline_a_virtual_host_stays_as_it_is_and_that_is_told(world, running, said):
+    world.commit({CLUSTER: {"dns": "1"}, VIRTUAL_HOST: {"rc/x": "2"}}, clusters={"rc/x": ("dns",)})
+    [clusters] = running.responses()
+    assert running.later(GATE_S) == []
+    assert not running.machine.is_settled
+    assert told(running, Withheld) == [Withheld(VIRTUAL_HOST, "rc/x", ("dns",))]
+    world.put(VIRTUAL_HOST, **{"rc/y": "2"})
+    assert said(running.settle()) == [("VHDS", {"rc/y": "2"}, ())]
+    assert said(running.ack(clusters)) == [("VHDS", {"rc/x": "2"}, ())]
+    assert told(running, Resumed) == [Resumed(VIRTUAL_HOST, "rc/x")]
+
+
+def test_what_is_withheld_and_changes_to_what_is_proven_is_sent(world, running, said):
+    world.commit({VIRTUAL_HOST: {"rc/x": "2"}}, clusters={"rc/x": ("never",)})
+    running.responses()
+    running.later(GATE_S)
+    world.commit({VIRTUAL_HOST: {"rc/x": "3"}}, clusters={"rc/x": ("a",)})
+    assert said(running.settle()) == [("VHDS", {"rc/x": "3"}, ())]
+    assert [type(fact) for fact in running.facts if isinstance(fact, (Withheld, Resumed))] == [Withheld, Resumed]
+
+
+def test_a_first_answer_waits_until_it_is_whole(world, client, said):
+    """What a new listener's first virtual hosts lack would be answered with 404 until it comes."""
+    world.commit(
+        {CLUSTER: {"a": "1"}, ROUTE_CONFIGURATION: {"rc": "1"}, VIRTUAL_HOST: {"rc/x": "1", "rc/y": "1"}},
+        clusters={"rc/x": ("a",)},
+    )
+    [clusters] = client.ask(CLUSTER)
+    client.settle(client.ask(ROUTE_CONFIGURATION, "rc"))
+    assert client.ask(VIRTUAL_HOST) == []
+    assert said(client.ack(clusters)) == [("VHDS", {"rc/x": "1", "rc/y": "1"}, ())]
+
+
+def test_a_first_answer_goes_without_what_waits_too_long(world, client, said):
+    world.commit(
+        {ROUTE_CONFIGURATION: {"rc": "1"}, VIRTUAL_HOST: {"rc/x": "1", "rc/y": "1"}}, clusters={"rc/x": ("never",)}
+    )
+    client.settle(client.ask(CLUSTER))
+    client.settle(client.ask(ROUTE_CONFIGURATION, "rc"))
+    assert client.ask(VIRTUAL_HOST) == []
+    assert said(client.later(GATE_S)) == [("VHDS", {"rc/y": "1"}, ())]
+
+
+@pytest.mark.parametrize(("type_url", "name"), [(LISTENER, "l2"), (ROUTE_CONFIGURATION, "rc2")])
+def test_what_something_needs_to_start_goes_at_the_deadline(world, running, said, type_url, name):
+    world.commit({type_url: {name: "1"}}, clusters={name: ("never",)})
+    assert running.ask(type_url, name) == []
+    [sent] = running.later(GATE_S)
+    assert sent.versions == {name: "1"}
+
+
+def test_trap9_a_cluster_stays_for_a_grace_after_nothing_names_it(world, running, said):
+    flip(world)
+    running.settle()
+    assert running.later(GRACE_S - 0.1) == []
+    assert running.machine.deadline == pytest.approx(GRACE_S)
+    assert said(running.settle(running.later(0.1))) == [("CDS", {}, ("a",)), ("EDS", {}, ("a",))]
+
+
+def test_a_cluster_stays_while_the_proxy_may_still_name_it(world, running, said):
+    flip(world)
+    *_, hosts = _until_hosts(running)
+    assert said([hosts]) == [("VHDS", {"rc/x": "2"}, ())]
+    assert all(response.type_url != CLUSTER for response in running.later(10 * GRACE_S))
+    running.ack(hosts)
+    assert said(running.later(GRACE_S)) == [("CDS", {}, ("a",))]
+
+
+def _until_hosts(client) -> list:
+    sent = client.responses()
+    return [*sent, *[then for response in sent for then in client.ack(response)]]
+
+
+def test_a_cluster_that_comes_back_within_the_grace_never_goes(world, running, said):
+    flip(world)
+    running.settle()
+    running.later(GRACE_S / 2)
+    world.commit(
+        {CLUSTER: {"a": "1"}, LOAD_ASSIGNMENT: {"a": "1"}, VIRTUAL_HOST: {"rc/x": "1"}}, clusters={"rc/x": ("a",)}
+    )
+    assert said(running.settle()) == [("VHDS", {"rc/x": "1"}, ())]
+    assert running.later(2 * GRACE_S) == []
+
+
+def test_what_a_withheld_virtual_host_names_stays(world, running, said):
+    world.commit(
+        {CLUSTER: {"a": None}, LOAD_ASSIGNMENT: {"a": None}, VIRTUAL_HOST: {"rc/x": "2"}}, clusters={"rc/x": ("never",)}
+    )
+    assert running.responses() == []
+    assert running.later(100 * GRACE_S) == []
+
+
+def test_trap6_what_a_drained_listener_names_stays_until_its_configuration_is_unsubscribed(world, running, said):
+    world.commit(
+        {
+            LISTENER: {"l": None},
+            ROUTE_CONFIGURATION: {"rc": None},
+            VIRTUAL_HOST: {"rc/x": None, "rc/y": None},
+            CLUSTER: {"a": None},
+            LOAD_ASSIGNMENT: {"a": None},
+        }
+    )
+    assert said(running.settle()) == [("LDS", {}, ("l",))]
+    assert running.later(100 * GRACE_S) == []
+    assert said(running.settle(running.ask(ROUTE_CONFIGURATION, unsubscribe=["rc"]))) == [
+        ("VHDS", {}, ("rc/x", "rc/y"))
+    ]
+    assert said(running.settle(running.later(GRACE_S))) == [("CDS", {}, ("a",)), ("EDS", {}, ("a",))]
+
+
+def test_trap6_a_listener_is_in_use_when_its_virtual_hosts_are_there(world, client):
+    world.commit(
+        {LISTENER: {"l": "1"}, ROUTE_CONFIGURATION: {"rc": "1"}, VIRTUAL_HOST: {"rc/x": "1"}},
+        route_configurations={"l": ("rc",)},
+    )
+    client.settle(client.ask(CLUSTER))
+    client.settle(client.ask(LISTENER))
+    assert client.machine.listeners_in_use() == ()  # acknowledged
+    client.settle(client.ask(ROUTE_CONFIGURATION, "rc"))
+    assert client.machine.listeners_in_use() == ()
+    client.settle(client.ask(VIRTUAL_HOST))
+    assert client.machine.listeners_in_use() == ("l",)
+
+
+def test_an_endless_flow_of_changes_costs_a_silent_proxy_nothing(world, running):
+    flip(world)
+    running.responses()
+    machine = running.machine
+    for version in range(1000):
+        world.commit({VIRTUAL_HOST: {"rc/x": str(version)}}, clusters={"rc/x": (f"c{version}",)})
+        running.responses()
+    assert sum(len(delivery.held) for delivery in machine._deliveries.values()) <= 5
+    assert len(machine._virtual_hosts.named["rc/x"]) <= 2
+
+
+def test_settings_decide_the_times(world):
+    client = world.connect(Limits(gate_seconds=1.0, grace_seconds=2.0))
+    world.commit({CLUSTER: {"a": "1"}, LISTENER: {"l": "1"}}, clusters={"l": ("b",)})
+    client.settle(client.ask(CLUSTER))
+    assert client.ask(LISTENER) == []
+    assert len(client.settle(client.later(1.0))) == 1
+    world.put(CLUSTER, a=None)
+    client.responses()
+    assert client.later(1.9) == []
+    assert len(client.later(0.1)) == 1
