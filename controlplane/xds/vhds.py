@@ -19,7 +19,7 @@ Source: envoy-observed.md, "VHDS and RouteConfiguration", answers 1 and 2, trap 
 from collections import deque
 from collections.abc import Iterable, Mapping
 
-from controlplane.xds.delivery import Delivery, Draft, Guilty
+from controlplane.xds.delivery import Delivery, Draft, Guilty, Phase
 from controlplane.xds.held import UNKNOWN
 from controlplane.xds.interest import Update
 from controlplane.xds.lane import Items, Lane
@@ -240,7 +240,6 @@ class VirtualHosts(Delivery):
             probes = self._probes.get(route_configuration_of(name))
             if probes and probes[0].name == name and items is not None and items[name] is not None:
                 probes[0].answer(taken=taken, message=message)
-                self.lanes.wake(route_configuration_of(name))
 
     def judge(self) -> list[Guilty]:
         """As ``Delivery``; a guilty virtual host is taken apart first."""
@@ -251,9 +250,7 @@ class VirtualHosts(Delivery):
             if probe.is_done:
                 found.append(guilty)
             else:
-                self.lanes.get(route_configuration)
                 self._probes.setdefault(route_configuration, deque()).append(probe)
-                self.lanes.wake(route_configuration)
         for route_configuration, probes in tuple(self._probes.items()):
             while probes and probes[0].is_done:
                 probe = probes.popleft()
@@ -269,6 +266,18 @@ class VirtualHosts(Delivery):
             self._probes.pop(route_configuration, None)
         if self.overrides.pop(name, None) is not None and name in self.held:
             self._touch(name)
+
+    @property
+    def is_settled(self) -> bool:
+        """As ``Delivery``."""
+        return not self._probes and super().is_settled
+
+    def draft(self, phase: Phase) -> Draft | None:
+        """As ``Delivery``."""
+        for route_configuration in self._probes:
+            self.lanes.get(route_configuration)
+            self.lanes.wake(route_configuration)
+        return super().draft(phase)
 
     def _next_trial(self, lane: Lane) -> Draft | None:
         """As ``Delivery``; then what is tried of a virtual host."""
