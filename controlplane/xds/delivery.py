@@ -208,6 +208,7 @@ class Delivery:
         """
         self.asked = True
         self.resumed = bool(claims)
+        self.overrides.clear()
         claims = claims if trust else {}
         update = self.interest.first(self.shared(subscribe), unsubscribe)
         if self.interest.wildcard:

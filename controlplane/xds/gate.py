@@ -179,6 +179,20 @@ class Gate:
         """
         return self._clusters.exists(cluster) or cluster not in self._assigned
 
+    def may_wedge(self, cluster: str) -> bool:
+        """Whether a proxy that asks for no clusters may have this one wedged.
+
+        It has not subscribed the load assignment; or it has, and proxies took another version last than the one offered.
+        """
+        entry = self._clusters.table.get(cluster)
+        if entry is None:
+            return False
+        assignment = _assignment_of(entry)
+        if self._assignments.table.get(assignment) is not None and not self._assignments.interest.wants(assignment):
+            return True
+        last = self._clusters.table.last_taken(cluster)
+        return last is not None and last is not entry
+
     def is_processed(self, nonce: str) -> bool:
         """Whether the proxy has processed a CDS response, as it shows by its load assignments, and does not answer it."""
         return nonce in self._processed

@@ -8,6 +8,7 @@ The rules are numbered as in the contract (README.md beside this file), which na
 """
 
 from collections import deque
+from collections.abc import Collection
 from typing import Any, Protocol
 
 import msgspec
@@ -17,6 +18,7 @@ from controlplane.xds.delivery import Delivery, Draft, Guilty
 from controlplane.xds.differences import Before
 from controlplane.xds.errors import exhausted, invalid
 from controlplane.xds.gate import Gate, Resumed, Withheld
+from controlplane.xds.held import UNKNOWN
 from controlplane.xds.interest import Update
 from controlplane.xds.ledger import describe
 from controlplane.xds.redact import redact
@@ -80,6 +82,9 @@ class Tables(Protocol):
     def table(self, type_url: str) -> Table:
         """The table of a type, the same for as long as the stream lasts."""
 
+    def rejected(self, type_url: str) -> Collection[str]:
+        """Names of this type of which proxies of the client's gateway reject what there is, or the last that there was."""
+
 
 class Machine:
     """One stream.
@@ -96,6 +101,10 @@ class Machine:
         self._is_asked = False
         self._deadlines: deque[tuple[float, Delivery, str]] = deque()
         self._facts: list[Fact] = []
+        self._is_speechless = False
+        """Load assignments were asked for before clusters; what may be in the way of that has not been taken out of it yet."""
+        self._speech_due: float | None = None
+        """When the proxy has to have asked for clusters."""
         self._withdrawn: set[str] = set()
         """Nonces of unanswered CDS responses of which what may keep the proxy from answering has been withdrawn."""
         names = self._limits.names
@@ -142,6 +151,7 @@ class Machine:
             # Load assignments asked for before clusters: a cluster may be warming from an earlier stream, and waits for its
             # load assignment even when it has this version already (trap 8).
             trust = delivery is not self._assignments or self._clusters.asked
+            self._is_speechless |= not trust
             delivery.begin(request.subscribe, request.unsubscribe, request.versions, trust=trust)
         return self.take_facts()
 
@@ -229,6 +239,7 @@ class Machine:
         """
         self._gate.pass_time(now)
         self._expire(now)
+        self._free_clusters(now)
         self._gate.look()
         found = sequence.next_draft(self._deliveries)
         if found is None:
@@ -285,7 +296,7 @@ class Machine:
         """When ``next_response`` may have more to say although nothing came in."""
         while self._deadlines and not self._is_unanswered():
             self._deadlines.popleft()
-        times = [self._gate.deadline, self._deadlines[0][0] if self._deadlines else None]
+        times = [self._gate.deadline, self._speech_due, self._deadlines[0][0] if self._deadlines else None]
         return min((time for time in times if time is not None), default=None)
 
     def _is_unanswered(self) -> bool:
@@ -327,6 +338,27 @@ class Machine:
             self._withdrawn.discard(nonce)
             self._gate.clusters_answered(items, nonce)
             self._facts.append(Rejected(clusters.rule.url, nonce, items, error))
+
+    def _free_clusters(self, now: float) -> None:
+        """A proxy that asks for load assignments and not for clusters has one that never ends warming (traps 1 and 8).
+
+        It has subscribed the load assignments of those that it took in. What it has not, and what is newer than what proxies
+        took last, is taken back; with that it can speak again, and is offered everything anew.
+        """
+        if not self._is_speechless:
+            return
+        if self._speech_due is None:
+            self._speech_due = now + self._limits.acknowledge_seconds
+        if self._clusters.asked or now >= self._speech_due:
+            self._is_speechless, self._speech_due = False, None
+        if self._clusters.asked or self._is_speechless:
+            return
+        clusters = self._clusters
+        clusters.take_back(name for name in tuple(clusters.table.names()) if self._gate.may_wedge(name))
+        for name in self._view.rejected(clusters.rule.url):
+            if clusters.table.get(name) is None:
+                clusters.overrides[name] = None
+            clusters.compare(name, UNKNOWN)
 
     def _wait_again(self, nonce: str, now: float) -> None:
         self._deadlines.append((now + self._limits.acknowledge_seconds, self._clusters, nonce))

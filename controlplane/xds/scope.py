@@ -5,7 +5,7 @@ belongs to one proxy, so that the proxy can be moved to other classes while its 
 whoever holds its tables sees the other layers through them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from controlplane.xds.differences import Before
 from controlplane.xds.tables import Layer, LayeredTable, StoredTable
@@ -35,12 +35,26 @@ class View:
 
     def __init__(self) -> None:
         self.shared = Layer()
+        self._rejected: dict[str, dict[str, None]] = {}
         self.layers: dict[str, ClassLayer] = {}
         self.listeners: dict[Listener, None] = {}
 
     def table(self, type_url: str) -> StoredTable:
         """What all clients share of a type; an empty table when nothing of it exists."""
         return self.shared.table(type_url)
+
+    def rejected(self, type_url: str) -> Collection[str]:
+        """Names of this type of which proxies reject what there is, or the last that there was."""
+        return self._rejected.get(type_url, {}).keys()
+
+    def reject(self, type_url: str, name: str, *, is_rejected: bool) -> None:
+        """Adds to ``rejected``, or takes away."""
+        if is_rejected:
+            self._rejected.setdefault(type_url, {})[name] = None
+        elif type_url in self._rejected:
+            self._rejected[type_url].pop(name, None)
+            if not self._rejected[type_url]:
+                del self._rejected[type_url]
 
     def layer(self, class_name: str) -> ClassLayer:
         """The layer of a class, made if need be."""
@@ -60,7 +74,7 @@ class View:
     @property
     def is_idle(self) -> bool:
         """Holds nothing, and nobody listens."""
-        return not self.listeners and not self.layers and self.shared.is_empty
+        return not self.listeners and not self.layers and not self._rejected and self.shared.is_empty
 
 
 class ClientView:
@@ -87,6 +101,10 @@ class ClientView:
         if table is None:
             table = self._tables[type_url] = LayeredTable(self, self._view.table(type_url), type_url)
         return table
+
+    def rejected(self, type_url: str) -> Collection[str]:
+        """As ``View``."""
+        return self._view.rejected(type_url)
 
     def listen(self, listener: Listener) -> None:
         """Calls the listener after every commit that changed what this client sees."""

@@ -28,6 +28,9 @@ Place = tuple[str, tuple[str, ...]]
 Assignment = tuple[str, Place | None]
 """A proxy, and its place; None when it is no longer known."""
 
+Rejection = tuple[str, str, str, bool]
+"""Scope, type URL, name, and whether proxies of the scope reject what there is, or the last that there was."""
+
 
 class Views:
     """The current resources of all scopes and classes.
@@ -58,6 +61,7 @@ class Views:
         client_changes: Iterable[ClientChange] = (),
         assignments: Iterable[Assignment] = (),
         seq: int | None = None,
+        rejections: Iterable[Rejection] = (),
     ) -> None:
         """Takes what one commit changed, and wakes those who see something differently.
 
@@ -69,11 +73,15 @@ class Views:
             client_changes: To what classes are served of their own.
             assignments: Proxies that have come, gone, or changed their class.
             seq: The log's position after this commit.
+            rejections: Names of which proxies have rejected something, or no longer do.
 
         Cost: O(changes), plus O(changes of its scope and class) for each class and stream that is touched, plus O(both layers)
         for each pair of classes between which proxies move.
         """
         shared: dict[str, Changed] = {}
+        for scope, type_url, name, is_rejected in rejections:
+            self.view(scope).reject(type_url, name, is_rejected=is_rejected)
+            shared.setdefault(scope, {})
         layers: dict[tuple[str, str], Changed] = {}
         for scope, type_url, name, resource in changes:
             if resource is not None or scope in self._views:

@@ -8,6 +8,7 @@ from controlplane.xds import Limits
 from controlplane.xds.gate import Resumed, Withheld
 from controlplane.xds.machine import Rejected, RejectedResource
 from controlplane.xds.types import CLUSTER, LISTENER, LOAD_ASSIGNMENT, ROUTE_CONFIGURATION, VIRTUAL_HOST
+from tests.xds.conftest import SCOPE
 
 GATE_S, GRACE_S, SILENCE_S = 5.0, 10.0, 5.0
 
@@ -267,3 +268,34 @@ def test_settings_decide_the_times(world):
     client.responses()
     assert client.later(1.9) == []
     assert len(client.later(0.1)) == 1
+
+
+def test_trap1_a_new_stream_frees_a_proxy_that_an_unanswered_cluster_keeps_from_speaking(world, said):
+    """Its stream broke: it says nothing of clusters, and subscribes load assignments of those alone that it has taken in."""
+    world.commit({CLUSTER: {"a": "1", "wedged": "1"}, LOAD_ASSIGNMENT: {"a": "1", "wedged": "1"}})
+    client = world.connect()
+    client.settle(client.ask(LOAD_ASSIGNMENT, "a", versions={"a": "1"}))
+    assert client.responses() == []
+    freed = client.later(SILENCE_S)
+    assert ("CDS", {}, ("wedged",)) in said(freed)
+    offered = client.ask(CLUSTER, nonce=freed[0].nonce, versions={"a": "1"})
+    assert said(offered)[0] == ("CDS", {"wedged": "1"}, ())
+
+
+def test_trap1_what_was_rejected_is_removed_by_whoever_finds_a_proxy_speechless(world, said):
+    """Another replica, whose tables do not have it, and a proxy that does not list it."""
+    world.commit({CLUSTER: {"a": "1"}, LOAD_ASSIGNMENT: {"a": "1"}})
+    client = world.connect()
+    world.views.apply((), rejections=[(SCOPE, CLUSTER, "wedged", True)])
+    client.settle(client.ask(LOAD_ASSIGNMENT, "a", versions={"a": "1"}))
+    freed = client.later(SILENCE_S)
+    assert ("CDS", {}, ("wedged",)) in said(freed)
+
+
+def test_a_proxy_that_asks_for_clusters_in_time_is_left_alone(world, said):
+    world.commit({CLUSTER: {"a": "1", "b": "1"}, LOAD_ASSIGNMENT: {"a": "1", "b": "1"}})
+    client = world.connect()
+    client.settle(client.ask(LOAD_ASSIGNMENT, "a", versions={"a": "1"}))
+    client.now += SILENCE_S - 0.1
+    client.settle(client.ask(CLUSTER, versions={"a": "1"}))
+    assert client.later(10 * SILENCE_S) == []
