@@ -12,7 +12,8 @@ from controlplane.xds.events import (
     ProxyRejected,
     ResourceRejected,
 )
-from controlplane.xds.machine import Limits, Machine
+from controlplane.xds.limits import Limits
+from controlplane.xds.machine import Machine
 from controlplane.xds.node import Locality, Node
 from controlplane.xds.probe import RejectedRoute
 from controlplane.xds.scope import ClientView

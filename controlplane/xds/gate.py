@@ -14,8 +14,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from controlplane.xds.delivery import Delivery
 from controlplane.xds.lane import Items
+from controlplane.xds.standing import Standing
 from controlplane.xds.tables import Entry
 from controlplane.xds.wire import load_assignment_of
 
@@ -54,14 +54,14 @@ class Gate:
         grace_seconds: How long a cluster stays after nothing names it any more.
     """
 
-    def __init__(self, clusters: Delivery, assignments: Delivery, gate_seconds: float, grace_seconds: float) -> None:
+    def __init__(self, clusters: Standing, assignments: Standing, gate_seconds: float, grace_seconds: float) -> None:
         self.now = 0.0
         """Seconds, on the clock that the machine is driven by."""
         self.news: list[Withheld | Resumed] = []
         """What is to be told."""
         self._clusters = clusters
         self._assignments = assignments
-        self._gated: list[Delivery] = []
+        self._gated: list[Standing] = []
         self._gate_seconds = gate_seconds
         self._grace_seconds = grace_seconds
         self._waiting: dict[tuple[str, str], Waiting] = {}
@@ -78,7 +78,7 @@ class Gate:
         """Clusters that are to be removed and that nothing names, the longest first."""
         clusters.gate = self
 
-    def guard(self, delivery: Delivery) -> None:
+    def guard(self, delivery: Standing) -> None:
         """Has the resources of this type wait for the clusters that they name."""
         delivery.gate = self
         self._gated.append(delivery)
@@ -99,7 +99,7 @@ class Gate:
             return self._assignments.asked and self._assignments.exists(_assignment_of(entry))
         return cluster in self._assigned
 
-    def admits(self, delivery: Delivery, entry: Entry) -> bool:
+    def admits(self, delivery: Standing, entry: Entry) -> bool:
         """As ``Gatekeeper``."""
         missing = tuple(name for name in entry.clusters if not self.has(name))
         key = (delivery.rule.url, entry.name)

@@ -7,73 +7,25 @@ is an argument.
 The rules are numbered as in the contract (README.md beside this file), which names the test of each.
 """
 
-from collections import deque
 from collections.abc import Collection
 from typing import Any, Protocol
 
-import msgspec
-
 from controlplane.xds import sequence
-from controlplane.xds.delivery import Delivery, Draft, Guilty
+from controlplane.xds.delivery import Delivery, Draft
 from controlplane.xds.differences import Before
 from controlplane.xds.errors import exhausted, invalid
-from controlplane.xds.gate import Gate, Resumed, Withheld
-from controlplane.xds.held import UNKNOWN
+from controlplane.xds.facts import Acknowledged, Fact, Rejected, RejectedResource
+from controlplane.xds.gate import Gate
 from controlplane.xds.interest import Update
 from controlplane.xds.ledger import describe
+from controlplane.xds.limits import Limits
+from controlplane.xds.patience import Patience
 from controlplane.xds.redact import redact
 from controlplane.xds.response import Response
 from controlplane.xds.tables import Entry, Table
 from controlplane.xds.types import CDS, EDS, LDS, PUSH_ORDER, RDS, ROUTE_CONFIGURATION, SDS, VHDS, rule_of
 from controlplane.xds.vhds import VirtualHosts
 from controlplane.xds.wire import ErrorDetail, Request, holds_virtual_hosts, load_assignment_of
-
-_DEADLINE_EXCEEDED = 4
-
-
-class Limits(msgspec.Struct, frozen=True):
-    """What one stream may cost, and how long an answer may take."""
-
-    names: int = 100_000
-    """Explicitly subscribed names of one type."""
-    types: int = 32
-    """Types beside those that we serve."""
-    acknowledge_seconds: float = 5.0
-    """After this long without an answer a lane goes on without it; and clusters whose load assignments were acknowledged long
-    since are taken for rejected."""
-    gate_seconds: float = 5.0
-    """For this long a resource is waited for that names clusters which the proxy has not proven."""
-    grace_seconds: float = 10.0
-    """For this long a cluster stays after nothing names it any more: for retries under way."""
-
-
-class Acknowledged(msgspec.Struct, frozen=True):
-    """The proxy took a response."""
-
-    type_url: str
-    nonce: str
-    resources: int
-
-
-class Rejected(msgspec.Struct, frozen=True):
-    """The proxy rejected a response."""
-
-    type_url: str
-    nonce: str
-    items: dict[str, str | None]
-    """What stood in it: name to version, None for a removal. Empty when the nonce is unknown."""
-    error: ErrorDetail
-    """The message is redacted and bounded."""
-
-
-class RejectedResource(msgspec.Struct, frozen=True):
-    """A resource that the proxy rejects, whatever stands beside it. What it is to hold instead is on its way."""
-
-    type_url: str
-    resource: Guilty
-
-
-Fact = Acknowledged | Rejected | RejectedResource | Withheld | Resumed
 
 
 class Tables(Protocol):
@@ -99,14 +51,7 @@ class Machine:
         self._limits = limits or Limits()
         self._nonces = 0
         self._is_asked = False
-        self._deadlines: deque[tuple[float, Delivery, str]] = deque()
         self._facts: list[Fact] = []
-        self._is_speechless = False
-        """Load assignments were asked for before clusters; what may be in the way of that has not been taken out of it yet."""
-        self._speech_due: float | None = None
-        """When the proxy has to have asked for clusters."""
-        self._withdrawn: set[str] = set()
-        """Nonces of unanswered CDS responses of which what may keep the proxy from answering has been withdrawn."""
         names = self._limits.names
         self._clusters, self._assignments, self._secrets, self._listeners, self._routes = (
             Delivery(rule, view.table(rule.url), names) for rule in (CDS, EDS, SDS, LDS, RDS)
@@ -128,6 +73,7 @@ class Machine:
         for delivery in self._deliveries.values():
             if delivery.rule.gated:
                 self._gate.guard(delivery)
+        self._patience = Patience(self._clusters, self._gate, self._limits.acknowledge_seconds)
 
     # In.
 
@@ -151,7 +97,8 @@ class Machine:
             # Load assignments asked for before clusters: a cluster may be warming from an earlier stream, and waits for its
             # load assignment even when it has this version already (trap 8).
             trust = delivery is not self._assignments or self._clusters.asked
-            self._is_speechless |= not trust
+            if not trust:
+                self._patience.assignments_asked_first()
             delivery.begin(request.subscribe, request.unsubscribe, request.versions, trust=trust)
         return self.take_facts()
 
@@ -200,7 +147,7 @@ class Machine:
         if items is None:
             return
         if delivery is self._clusters:
-            self._withdrawn.discard(nonce)
+            self._patience.clusters_answered(nonce)
             self._gate.clusters_answered(items, nonce)
         elif request.error is None and delivery is self._routes:
             self._virtual_hosts.routes_taken(items, nonce)
@@ -237,10 +184,7 @@ class Machine:
         Args:
             now: Seconds on any clock that does not go back.
         """
-        self._gate.pass_time(now)
-        self._expire(now)
-        self._free_clusters(now)
-        self._gate.look()
+        self._pass_time(now)
         found = sequence.next_draft(self._deliveries)
         if found is None:
             return None
@@ -265,7 +209,7 @@ class Machine:
                 versions[entry.name] = entry.version
                 parts += pieces
         delivery.sent(draft, nonce, now)
-        self._deadlines.append((now + self._limits.acknowledge_seconds, delivery, nonce))
+        self._patience.sent(delivery, nonce, now)
         if delivery is self._routes:
             self._virtual_hosts.routes_sent(versions, nonce)
             if not delivery.lanes.is_waiting(nonce):
@@ -294,74 +238,17 @@ class Machine:
     @property
     def deadline(self) -> float | None:
         """When ``next_response`` may have more to say although nothing came in."""
-        while self._deadlines and not self._is_unanswered():
-            self._deadlines.popleft()
-        times = [self._gate.deadline, self._speech_due, self._deadlines[0][0] if self._deadlines else None]
-        return min((time for time in times if time is not None), default=None)
+        return min((time for time in (self._gate.deadline, self._patience.deadline) if time is not None), default=None)
 
-    def _is_unanswered(self) -> bool:
-        """Whether the answer of the first deadline is still missing, and waited for."""
-        _, delivery, nonce = self._deadlines[0]
-        return delivery.lanes.is_waiting(nonce) or (delivery is self._clusters and self._gate.is_processed(nonce))
-
-    def _expire(self, now: float) -> None:
-        while self._deadlines and self._deadlines[0][0] <= now:
-            is_unanswered = self._is_unanswered()
-            _, delivery, nonce = self._deadlines.popleft()
-            if not is_unanswered:
-                continue
-            if delivery is self._clusters and self._gate.is_processed(nonce):
-                self._end_silence(nonce, now)
-                continue
+    def _pass_time(self, now: float) -> None:
+        self._gate.pass_time(now)
+        overdue, facts = self._patience.pass_time(now, self._view.rejected(CDS.url))
+        self._facts += facts
+        for delivery, nonce in overdue:
             items = delivery.expire(nonce)
             if delivery is self._routes:
                 self._virtual_hosts.routes_taken(items, nonce)
-
-    def _end_silence(self, nonce: str, now: float) -> None:
-        """The proxy has taken these clusters in and does not answer: one of them keeps it from answering (trap 1).
-
-        What of them has not been proven is withdrawn, upon which it answers; if it still does not, all are taken for rejected.
-        """
-        clusters = self._clusters
-        response = clusters.lanes.find_outstanding(nonce)
-        if response is None:
-            return
-        if any(int(other.nonce) < int(nonce) for other in clusters.lanes.unanswered()):
-            self._wait_again(nonce, now)  # an older one stands before it
-        elif nonce not in self._withdrawn:
-            self._withdrawn.add(nonce)
-            clusters.take_back(name for name in response.items if self._gate.is_doubtful(name))
-            self._wait_again(nonce, now)
-        else:
-            error = ErrorDetail(_DEADLINE_EXCEEDED, f"no answer for {now - response.sent_at:.0f} s")
-            items = clusters.reject(nonce, error) or {}
-            self._withdrawn.discard(nonce)
-            self._gate.clusters_answered(items, nonce)
-            self._facts.append(Rejected(clusters.rule.url, nonce, items, error))
-
-    def _free_clusters(self, now: float) -> None:
-        """A proxy that asks for load assignments and not for clusters has one that never ends warming (traps 1 and 8).
-
-        It has subscribed the load assignments of those that it took in. What it has not, and what is newer than what proxies
-        took last, is taken back; with that it can speak again, and is offered everything anew.
-        """
-        if not self._is_speechless:
-            return
-        if self._speech_due is None:
-            self._speech_due = now + self._limits.acknowledge_seconds
-        if self._clusters.asked or now >= self._speech_due:
-            self._is_speechless, self._speech_due = False, None
-        if self._clusters.asked or self._is_speechless:
-            return
-        clusters = self._clusters
-        clusters.take_back(name for name in tuple(clusters.table.names()) if self._gate.may_wedge(name))
-        for name in self._view.rejected(clusters.rule.url):
-            if clusters.table.get(name) is None:
-                clusters.overrides[name] = None
-            clusters.compare(name, UNKNOWN)
-
-    def _wait_again(self, nonce: str, now: float) -> None:
-        self._deadlines.append((now + self._limits.acknowledge_seconds, self._clusters, nonce))
+        self._gate.look()
 
     # For people.
 

@@ -3,7 +3,7 @@
 import msgspec
 from grpclib.config import Configuration
 
-from controlplane.xds.machine import Limits
+from controlplane.xds.limits import Limits
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

@@ -26,8 +26,9 @@ from controlplane.xds.events import (
     ProxyRejected,
     ResourceRejected,
 )
+from controlplane.xds.facts import Acknowledged, Fact, Rejected, RejectedResource
 from controlplane.xds.gate import Resumed, Withheld
-from controlplane.xds.machine import Acknowledged, Fact, Machine, Rejected, RejectedResource
+from controlplane.xds.machine import Machine
 from controlplane.xds.node import Node, parse_node
 from controlplane.xds.response import Response
 from controlplane.xds.scope import ClientView

@@ -19,11 +19,12 @@ Source: envoy-observed.md, "VHDS and RouteConfiguration", answers 1 and 2, trap 
 from collections import deque
 from collections.abc import Iterable, Mapping
 
-from controlplane.xds.delivery import Delivery, Draft, Guilty, Phase
+from controlplane.xds.delivery import Delivery, Draft, Phase
 from controlplane.xds.held import UNKNOWN
 from controlplane.xds.interest import Update
 from controlplane.xds.lane import Items, Lane
 from controlplane.xds.probe import Probe
+from controlplane.xds.rejection import Guilty
 from controlplane.xds.tables import Entry, Table
 from controlplane.xds.types import VHDS, route_configuration_of
 from controlplane.xds.wire import ErrorDetail

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from controlplane.xds import Limits, Machine, Settings, Views, XdsServer
-from controlplane.xds.machine import Fact
+from controlplane.xds.facts import Fact
 from controlplane.xds.response import Response
 from controlplane.xds.wire import ErrorDetail, Request
 from tests.xds.serving import Served

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from controlplane.xds import Limits
+from controlplane.xds.facts import Rejected, RejectedResource
 from controlplane.xds.gate import Resumed, Withheld
-from controlplane.xds.machine import Rejected, RejectedResource
 from controlplane.xds.types import CLUSTER, LISTENER, LOAD_ASSIGNMENT, ROUTE_CONFIGURATION, VIRTUAL_HOST
 from tests.xds.conftest import SCOPE
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.xds.machine import RejectedResource
+from controlplane.xds.facts import RejectedResource
 from controlplane.xds.probe import HOST, name_of, routes_of
 from controlplane.xds.protobuf import field
 from controlplane.xds.response import Response

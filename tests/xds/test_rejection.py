@@ -1,6 +1,6 @@
 """Rules P15, traps 1 and 5: a rejected response is taken apart, and stops nothing else."""
 
-from controlplane.xds.machine import Rejected, RejectedResource
+from controlplane.xds.facts import Rejected, RejectedResource
 from controlplane.xds.types import CLUSTER, LISTENER, LOAD_ASSIGNMENT, ROUTE_CONFIGURATION, SECRET, VIRTUAL_HOST
 
 

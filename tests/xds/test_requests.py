@@ -4,7 +4,7 @@ import pytest
 from grpclib.const import Status
 
 from controlplane.xds import Limits, XdsError
-from controlplane.xds.machine import Acknowledged, Rejected
+from controlplane.xds.facts import Acknowledged, Rejected
 from controlplane.xds.types import CLUSTER, LISTENER, LOAD_ASSIGNMENT, SECRET
 
 
