@@ -10,7 +10,7 @@ for it. A cluster is removed when nothing that the proxy may hold names it and t
 once more (envoy-observed.md, traps 2, 6, 9).
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import msgspec
 
@@ -122,9 +122,19 @@ class Gate:
         waiting = self._waiting.get((type_url, name))
         return waiting is not None and waiting.is_overdue
 
-    def waiting(self) -> Iterable[tuple[str, str, Waiting]]:
-        """Type URL, name and state of all that waits."""
-        return ((type_url, name, waiting) for (type_url, name), waiting in self._waiting.items())
+    def in_vain(self, rejected: Collection[str]) -> list[tuple[str, str, str]]:
+        """What waits for a cluster that is rejected: type URL, name, cluster.
+
+        Args:
+            rejected: Clusters of which proxies of the gateway reject what there is.
+        """
+        clusters = self._clusters
+        return [
+            (*key, name)
+            for key, waiting in self._waiting.items()
+            for name in waiting.clusters
+            if clusters.desired(name) is None and (name in clusters.overrides or name in rejected)
+        ]
 
     # Proofs.
 

@@ -7,7 +7,7 @@ is an argument.
 The rules are numbered as in the contract (README.md beside this file), which names the test of each.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any, Protocol
 
 from controlplane.xds import sequence
@@ -20,7 +20,9 @@ from controlplane.xds.interest import Update
 from controlplane.xds.ledger import describe
 from controlplane.xds.limits import Limits
 from controlplane.xds.patience import Patience
+from controlplane.xds.probe import routes_to
 from controlplane.xds.redact import redact
+from controlplane.xds.rejection import Guilty
 from controlplane.xds.response import Response
 from controlplane.xds.tables import Entry, Table
 from controlplane.xds.types import CDS, EDS, LDS, PUSH_ORDER, RDS, ROUTE_CONFIGURATION, SDS, VHDS, rule_of
@@ -52,6 +54,8 @@ class Machine:
         self._nonces = 0
         self._is_asked = False
         self._facts: list[Fact] = []
+        self._in_vain: set[tuple[str, str, str]] = set()
+        """What was told of virtual hosts that wait for rejected clusters: name, version, cluster."""
         names = self._limits.names
         self._clusters, self._assignments, self._secrets, self._listeners, self._routes = (
             Delivery(rule, view.table(rule.url), names) for rule in (CDS, EDS, SDS, LDS, RDS)
@@ -107,6 +111,7 @@ class Machine:
         for delivery in self._deliveries.values():
             if any(lane.apart is not None for lane in delivery.lanes) or delivery is self._virtual_hosts:
                 self._facts += [RejectedResource(delivery.rule.url, guilty) for guilty in delivery.judge()]
+        self._facts += self._find_in_vain()
         self._facts += self._gate.news
         self._gate.news = []
         facts, self._facts = self._facts, []
@@ -122,6 +127,24 @@ class Machine:
                 delivery.changed(names)
             if type_url == ROUTE_CONFIGURATION:
                 self._virtual_hosts.routes_changed(names)
+
+    def _find_in_vain(self) -> Iterable[RejectedResource]:
+        """Virtual hosts that wait for a rejected cluster: the routes that name it are held back, the others need not wait."""
+        hosts = self._virtual_hosts
+        told, self._in_vain = self._in_vain, set()
+        for type_url, name, cluster in self._gate.in_vain(self._view.rejected(CDS.url)):
+            offered = hosts.offered(name)
+            if type_url != VHDS.url or offered is None:
+                continue
+            self._in_vain.add((name, offered.version, cluster))
+            if (name, offered.version, cluster) in told:
+                continue
+            rejection = self._clusters.rejections.get(cluster)
+            words = f"cluster {cluster}: {rejection.message if rejection is not None else 'Envoy does not take it'}"
+            last = hosts.table.last_taken(name)
+            routes = routes_to(cluster, offered, None if last is offered else last)
+            if routes:
+                yield RejectedResource(type_url, Guilty(offered, last, "", words, routes))
 
     def _delivery(self, type_url: str) -> Delivery:
         if not type_url:

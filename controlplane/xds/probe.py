@@ -14,7 +14,7 @@ import msgspec
 
 from controlplane.xds.apart import Apart
 from controlplane.xds.errors import XdsError
-from controlplane.xds.protobuf import LENGTH, field, fields, text
+from controlplane.xds.protobuf import LENGTH, field, fields, text, varint
 from controlplane.xds.tables import Entry
 from controlplane.xds.types import VIRTUAL_HOST
 
@@ -32,6 +32,8 @@ class RejectedRoute(msgspec.Struct, frozen=True):
     """The encoded ``Route``."""
     fallback: bytes
     """The route of that name in the virtual host that was taken last; empty where there was none."""
+    cluster: str = ""
+    """Where it is not at fault itself: the cluster that it names and that the proxy rejects."""
 
 
 class ProbeHost(msgspec.Struct, frozen=True):
@@ -57,6 +59,19 @@ def name_of(route: bytes) -> str:
     """The name of an encoded route; empty where it has none."""
     names = [content for number, kind, content in fields(route) if number == _ROUTE_NAME and kind == LENGTH]
     return text(names[-1]) if names else ""
+
+
+def routes_to(cluster: str, offered: Entry, last: Entry | None) -> tuple[RejectedRoute, ...]:
+    """The routes of a virtual host that name a cluster which is rejected, each with the form of it that was taken last."""
+    name = cluster.encode()
+    mark = b"\x0a" + varint(len(name)) + name  # it is the first field wherever a Route names a cluster
+    fallbacks = {name_of(route): route for route in (routes_of(last.resource.body) if last is not None else ())}
+    found = (route for route in routes_of(offered.resource.body) if mark in route)
+    kept = {route: fallbacks.get(name_of(route), b"") for route in found}
+    return tuple(
+        RejectedRoute(name_of(route), route, b"" if mark in fallback else fallback, cluster)
+        for route, fallback in kept.items()
+    )
 
 
 class Probe:

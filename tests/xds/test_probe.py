@@ -13,7 +13,7 @@ from controlplane.xds.facts import RejectedResource
 from controlplane.xds.probe import HOST, name_of, routes_of
 from controlplane.xds.protobuf import field
 from controlplane.xds.response import Response
-from controlplane.xds.types import ROUTE_CONFIGURATION, VIRTUAL_HOST
+from controlplane.xds.types import CLUSTER, ROUTE_CONFIGURATION, VIRTUAL_HOST
 from tests.xds.conftest import SCOPE, Client, Row, World
 
 PROBE = f"rc/{HOST}"
@@ -169,3 +169,40 @@ def test_exactly_the_bad_routes_are_found(contents: list[str]):
     assert all(bool(r.fallback) == (r.name in before) for r in found)
     assert PROBE not in judge.held
     assert client.machine.is_settled
+
+
+def action(name: str, cluster: str) -> bytes:
+    """A route to a cluster: RouteAction's first field."""
+    return field(2, field(1, cluster.encode())) + field(14, name.encode())
+
+
+def test_only_the_routes_to_a_rejected_cluster_are_held_back(world, client, judge):
+    """The others of the virtual host need not wait for it in vain; a flip keeps its old target."""
+
+    def offer_routes(version: str, *routes: bytes, clusters: tuple[str, ...]) -> None:
+        body = b"".join([field(1, b"rc/x"), field(2, b"x.com"), *(field(3, route) for route in routes)])
+        world.views.apply([(SCOPE, VIRTUAL_HOST, "rc/x", Row("rc/x", version, body, clusters))])
+
+    judge.settle(client.ask(CLUSTER))
+    world.put(CLUSTER, a="1", b2="1")
+    offer_routes("2", action("r0", "a"), action("r1", "a"), clusters=("a",))
+    judge.settle(client.responses())
+    client.facts.clear()
+    world.put(CLUSTER, b="bad")
+    offer_routes("3", action("r0", "b"), action("r1", "b2"), action("r2", "b"), clusters=("b", "b2"))
+    waiting = client.responses()
+    assert [response.type_url for response in waiting] == [CLUSTER]
+    judge.settle(client.nack(*waiting, "Error adding/updating cluster(s) b: no"))
+    cluster, host = judge.found()
+    assert cluster.resource.entry.name == "b"
+    assert [(r.name, r.fallback, r.cluster) for r in host.resource.routes] == [
+        ("r0", action("r0", "a"), "b"),
+        ("r2", b"", "b"),
+    ]
+    assert host.resource.message == "cluster b: Error adding/updating cluster(s) b: no"
+    client.facts.clear()
+    client.later(1.0)
+    assert judge.found() == []  # said once
+    offer_routes("4", action("r0", "a"), action("r1", "b2"), clusters=("a", "b2"))
+    judge.settle(client.responses())
+    assert judge.held["rc/x"].endswith(field(3, action("r1", "b2")))
