@@ -40,7 +40,15 @@ from controlplane.model.ir import ObjectReport
 from controlplane.model.istio import AuthorizationPolicy, DestinationRule, ServiceEntry, WorkloadEntry
 from controlplane.model.kubernetes import EndpointSlice, Namespace, Node, Pod, Secret, Service
 from controlplane.model.objects import KINDS, KubernetesObject
-from controlplane.model.references import FieldProblem, ObjectReference
+from controlplane.reducers.proxies import (
+    Proxy,
+    ProxyRejections,
+    ProxyRows,
+    RejectedResource,
+    WithheldDelivery,
+    declare_proxies,
+    fold_proxy_event,
+)
 
 
 class CurrentSettings(msgspec.Struct, frozen=True):
@@ -75,38 +83,6 @@ class ListenerFailure(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Proxy(msgspec.Struct, frozen=True):
-    """An Envoy with a stream open."""
-
-    key: str
-    node: str
-    gateway: str
-    locality: str
-    peer: str
-    labels: tuple[tuple[str, str], ...] = ()
-    """What its node says of itself, sorted; its Pod knows better."""
-    acknowledged: int = 0
-    """Everything that it was sent for the log up to this seq is acknowledged."""
-
-
-class Rejection(msgspec.Struct, frozen=True):
-    """The last rejection of a type by a proxy."""
-
-    type_url: str
-    names: tuple[str, ...]
-    message: str
-
-
-class ProxyRejections(msgspec.Struct, frozen=True):
-    """What a connected proxy has rejected."""
-
-    key: str
-    """The proxy."""
-    gateway: str
-    rejections: tuple[Rejection, ...]
-    """The last one of each type, sorted by type."""
-
-
 @dataclass(frozen=True)
 class Base:
     """Every source of the graph."""
@@ -116,8 +92,7 @@ class Base:
     source_kinds: Source[SourceKind]
     source_parts: Source[SourcePart]
     listener_failures: Source[ListenerFailure]
-    proxies: Source[Proxy]
-    proxy_rejections: Source[ProxyRejections]
+    of_proxies: ProxyRows
     gateway_classes: Source[GatewayClass]
     gateways: Source[Gateway]
     http_routes: Source[HTTPRoute]
@@ -132,6 +107,26 @@ class Base:
     workload_entries: Source[WorkloadEntry]
     destination_rules: Source[DestinationRule]
     authorization_policies: Source[AuthorizationPolicy]
+
+    @property
+    def proxies(self) -> Source[Proxy]:
+        """Who is connected."""
+        return self.of_proxies.proxies
+
+    @property
+    def proxy_rejections(self) -> Source[ProxyRejections]:
+        """What each of them has rejected last."""
+        return self.of_proxies.proxy_rejections
+
+    @property
+    def rejections(self) -> Source[RejectedResource]:
+        """What is not offered, because proxies reject it."""
+        return self.of_proxies.rejections
+
+    @property
+    def withheld(self) -> Source[WithheldDelivery]:
+        """What proxies wait for clusters with."""
+        return self.of_proxies.withheld
 
     def of_kind(self, kind: str) -> Source[Any]:
         """The collection that objects of a kind lie in."""
@@ -165,8 +160,7 @@ def declare_base(graph: Graph) -> Base:
         source_kinds=graph.source("source_kinds", SourceKind),
         source_parts=graph.source("source_parts", SourcePart),
         listener_failures=graph.source("listener_failures", ListenerFailure),
-        proxies=graph.source("proxies", Proxy),
-        proxy_rejections=graph.source("proxy_rejections", ProxyRejections),
+        of_proxies=declare_proxies(graph),
         gateway_classes=graph.source("gateway_classes", GatewayClass),
         gateways=graph.source("gateways", Gateway),
         http_routes=graph.source("http_routes", HTTPRoute),
@@ -243,23 +237,17 @@ class Fold:
                 tx.put(base.listener_failures, ListenerFailure((gateway, address, port), reason))
             case ListenerRecovered(gateway, address, port):
                 tx.delete(base.listener_failures, (gateway, address, port))
-            case ProxyConnected(proxy, node, gateway, locality, peer, labels):
-                tx.put(base.proxies, Proxy(proxy, node, gateway, locality, peer, labels))
-            case ProxyAcknowledged(proxy, acknowledged):
-                known = tx.get(base.proxies, proxy)
-                if known is not None:
-                    tx.put(base.proxies, msgspec.structs.replace(known, acknowledged=acknowledged))
-            case ProxyRejected(proxy, gateway, type_url, names, message):
-                known_rejections = tx.get(base.proxy_rejections, proxy)
-                others = known_rejections.rejections if known_rejections is not None else ()
-                kept = [r for r in others if r.type_url != type_url]
-                latest = sorted([*kept, Rejection(type_url, names, message)], key=lambda r: r.type_url)
-                tx.put(base.proxy_rejections, ProxyRejections(proxy, gateway, tuple(latest)))
-            case ProxyDisconnected(proxy):
-                tx.delete(base.proxies, proxy)
-                tx.delete(base.proxy_rejections, proxy)
-            case ResourceRejected() | RejectionEnded() | DeliveryWithheld() | DeliveryResumed():
-                pass
+            case (
+                ProxyConnected()
+                | ProxyAcknowledged()
+                | ProxyRejected()
+                | ResourceRejected()
+                | RejectionEnded()
+                | DeliveryWithheld()
+                | DeliveryResumed()
+                | ProxyDisconnected()
+            ):
+                fold_proxy_event(tx, base.of_proxies, seq, event)
             case _:
                 assert_never(event)
 
@@ -288,8 +276,7 @@ class Fold:
             base.source_kinds,
             base.source_parts,
             base.listener_failures,
-            base.proxies,
-            base.proxy_rejections,
+            *base.of_proxies.of_one_incarnation,
         )
         for collection in of_one_incarnation:
             for row in tx.rows(collection):
@@ -304,6 +291,7 @@ class Fold:
                 tx.put(base.source_kinds, SourceKind((kind, source), synced=False))
         tx.mark_synced(base.settings)
         tx.mark_synced(base.reports)
+        tx.mark_synced(base.rejections)  # they outlast it: what was bad is not to be offered again
         for collection in of_one_incarnation:
             tx.mark_synced(collection)
         for kind in KINDS:
@@ -315,33 +303,3 @@ class Fold:
         for kind in KINDS:
             if kind not in waiting:
                 tx.mark_synced(self._base.of_kind(kind))
-
-
-class KnownObjects(msgspec.Struct, frozen=True):
-    """What the log says that a source has given: what it must take back if it does not find it again."""
-
-    objects: dict[ObjectReference, KubernetesObject]
-    remarks: dict[ObjectReference, tuple[tuple[FieldProblem, ...], tuple[FieldProblem, ...]]]
-    """Warnings and unsupported fields, of objects that have any."""
-    rejected: frozenset[ObjectReference]
-    """Objects whose newest form is wrong; one can be among ``objects`` as well, in its last good form."""
-
-
-def known_objects(base: Base, source: str) -> KnownObjects:
-    """What a source has given so far. Cost: O(objects)."""
-    known = KnownObjects({}, {}, frozenset())
-    rejected = set()
-    for report in base.reports.rows():
-        if report.source != source:
-            continue
-        kind, _, key = report.key.partition(" ")
-        namespace, _, name = key.rpartition("/")
-        reference = ObjectReference(kind, namespace, name)
-        row = base.of_kind(kind).get(key)
-        if row is not None:
-            known.objects[reference] = row
-        if report.warnings or report.unsupported:
-            known.remarks[reference] = (report.warnings, report.unsupported)
-        if report.errors:
-            rejected.add(reference)
-    return msgspec.structs.replace(known, rejected=frozenset(rejected))

@@ -33,9 +33,10 @@ from controlplane.model.services import (
     Locality,
 )
 from controlplane.reducers.backends import Backends
-from controlplane.reducers.base import Base, Proxy
+from controlplane.reducers.base import Base
 from controlplane.reducers.destination_rules import DestinationRules, distribution_labels, rule_labels
 from controlplane.reducers.gateways import Gateways
+from controlplane.reducers.proxies import Proxy
 from controlplane.reducers.workloads import locality_of_node
 
 Labels = tuple[tuple[str, str], ...]

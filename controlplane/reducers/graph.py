@@ -15,6 +15,7 @@ from controlplane.reducers.clients import Clients, declare_clients
 from controlplane.reducers.destination_rules import DestinationRules, declare_destination_rules
 from controlplane.reducers.gateways import Gateways, declare_gateways
 from controlplane.reducers.grants import Grants, declare_grants
+from controlplane.reducers.observed import declare_observed
 from controlplane.reducers.routes import declare_routes
 from controlplane.reducers.rule_reports import declare_rule_statuses
 from controlplane.reducers.service_entry_statuses import declare_service_entry_statuses
@@ -62,7 +63,8 @@ def declare_state(graph: Graph) -> State:
     rules = declare_rule_statuses(graph, base, backends, destination_rules, clients)
     policies = declare_authorization_statuses(graph, base, gateways, waypoints.chains)
     others = (waypoints.service_statuses, entries, rules, policies)
-    statuses = declare_statuses(graph, base, gateways, attachments, routes, others=others)
+    observed = declare_observed(graph, base, waypoints.chains)
+    statuses = declare_statuses(graph, base, gateways, attachments, routes, observed, others=others)
     errors = graph.count("errors", base.reports, by=lambda report: report.source if report.errors else None)
     return State(
         base, grants, authorization, gateways, backends, destination_rules, waypoints, attachments, routes, clients,

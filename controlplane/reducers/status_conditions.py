@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from controlplane.model.conditions import Condition, ConditionType, Reason, combine, numbered
-from controlplane.model.ir import Listener, ObjectReport, ObjectStatus, OwnedGateway, RouteParent
+from controlplane.model.ir import Listener, ObjectReport, ObjectStatus, OwnedGateway, ResolvedRoute, RouteParent
 from controlplane.model.references import FieldProblem
 from controlplane.reducers.hostnames import covers
+from controlplane.reducers.rejections import RouteFinding
 
 
 def conditions_status(key: str, conditions: Iterable[Condition], generation: int | None) -> ObjectStatus:
@@ -51,6 +52,7 @@ def listener_conditions(
     certificates: tuple[Condition, ...],
     usable: bool,
     unavailable: tuple[Condition, ...],
+    unseen: Condition | None = None,
 ) -> list[Condition]:
     """The conditions of one listener.
 
@@ -60,6 +62,7 @@ def listener_conditions(
         certificates: What is wrong with its certificateRefs.
         usable: Whether it has a certificate, or needs none.
         unavailable: Why its port cannot be had.
+        unseen: Why it is not programmed as far as its proxies go: they reject it, or none has it yet.
     """
     accepted = listener.accepted
     conflict = next((c for c in unavailable if c.type == ConditionType.ACCEPTED), None)
@@ -79,7 +82,7 @@ def listener_conditions(
     elif not usable:
         programmed = Condition(ConditionType.PROGRAMMED, False, Reason.INVALID, resolved.message)
     else:
-        programmed = Condition(ConditionType.PROGRAMMED, True, Reason.PROGRAMMED)
+        programmed = unseen or Condition(ConditionType.PROGRAMMED, True, Reason.PROGRAMMED)
     return [accepted, listener.conflicted, resolved, programmed]
 
 
@@ -99,7 +102,9 @@ def gateway_conditions(owned: OwnedGateway, listeners: Mapping[str, list[Conditi
         message = f"listeners that are not programmed: {', '.join(dead)}; see their conditions" if dead else ""
         return [accepted, Condition(ConditionType.PROGRAMMED, True, Reason.PROGRAMMED, message)]
     message = accepted.message if not accepted.status else "no listener is programmed; see their conditions"
-    return [accepted, Condition(ConditionType.PROGRAMMED, False, Reason.INVALID, message)]
+    waits = any(c.reason == Reason.PENDING for conditions in listeners.values() for c in conditions)
+    reason = Reason.PENDING if waits and accepted.status else Reason.INVALID
+    return [accepted, Condition(ConditionType.PROGRAMMED, False, reason, message)]
 
 
 def _is(conditions: Iterable[Condition], type: ConditionType) -> bool:  # noqa: A002 (a condition's word)
@@ -107,26 +112,53 @@ def _is(conditions: Iterable[Condition], type: ConditionType) -> bool:  # noqa: 
 
 
 def route_conditions(
-    parent: RouteParent, rules: int, unresolved: tuple[Condition, ...], invalid: tuple[Condition, ...], failed: int
+    parent: RouteParent, route: ResolvedRoute | None, findings: Iterable[RouteFinding] = ()
 ) -> list[Condition]:
     """The conditions of a route at one parent.
 
     Args:
         parent: The parent, with its acceptance as far as attachment goes.
-        rules: How many rules the route has.
-        unresolved: What is wrong with its references.
-        invalid: What is wrong with rules that cannot be served.
-        failed: How many rules cannot be served.
+        route: It, with its references resolved; None while that has failed.
+        findings: What proxies say of it.
+
+    Source: Gateway API v1, RouteConditionPartiallyInvalid: its message begins with "Fall Back" where the last good form stands,
+    with "Dropped Rule" where there is none.
     """
+    found = [finding for finding in findings if finding.gateway == parent.gateway]
     accepted = parent.accepted
+    unresolved, invalid = (route.unresolved, route.invalid) if route is not None else ((), ())
+    rejected = tuple(
+        Condition(ConditionType.ACCEPTED, False, Reason.UNSUPPORTED_VALUE, f"Envoy does not take {text}")
+        for text in dict.fromkeys(text for finding in found for text in finding.dropped)
+    )
+    problems = (*invalid, *rejected)
     conditions = []
-    if invalid and failed == rules and accepted.status:
-        accepted = combine(ConditionType.ACCEPTED, Reason.ACCEPTED, invalid)
-    elif invalid:
-        whole = combine(ConditionType.ACCEPTED, Reason.ACCEPTED, invalid)
-        message = f"Dropped Rule(s): {whole.message}"
-        conditions.append(Condition(ConditionType.PARTIALLY_INVALID, True, whole.reason, message))
+    if problems and accepted.status and not _has_rules(route, found):
+        accepted = combine(ConditionType.ACCEPTED, Reason.ACCEPTED, problems)
+        problems = ()
+    kept = numbered(text for finding in found for text in finding.kept)
+    texts = [f"Fall Back: Envoy does not take {kept}"] if kept else []
+    if problems:
+        texts.append(f"Dropped Rule(s): {combine(ConditionType.ACCEPTED, Reason.ACCEPTED, problems).message}")
+    if texts:
+        reason = Reason.UNSUPPORTED_VALUE if kept or rejected else problems[0].reason
+        conditions.append(Condition(ConditionType.PARTIALLY_INVALID, True, reason, "; ".join(texts)))
+    if waiting := numbered(finding.withheld for finding in found if finding.withheld):
+        conditions.append(Condition(ConditionType.DELIVERED, False, Reason.CLUSTER_NOT_READY, waiting))
     return [accepted, combine(ConditionType.RESOLVED_REFS, Reason.RESOLVED_REFS, unresolved), *conditions]
+
+
+def _has_rules(route: ResolvedRoute | None, findings: Iterable[RouteFinding]) -> bool:
+    """Whether any rule of a route is served: neither wrong in itself, nor left out in each of its matches."""
+    kept = {name for finding in findings for name in finding.kept_matches}
+    dropped = {name for finding in findings for name in finding.dropped_matches} - kept
+    if route is None:
+        return True
+    for rule in route.rules:
+        names = {f"{route.key}/{rule.index}/{n}" for n in range(len(rule.matches)) if n not in rule.unmatchable}
+        if not rule.failure and not (names and names <= dropped):
+            return True
+    return False
 
 
 def overlapping(listener: Listener, siblings: Iterable[Listener]) -> list[Condition]:

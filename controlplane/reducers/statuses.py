@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from controlplane.krt import Collection, Count, Fetch, Graph
+from controlplane.krt import Collection, Count, Fetch, Graph, Index
 from controlplane.model.conditions import Condition, ConditionType, Reason
 from controlplane.model.gateway import Gateway, GatewayClass
 from controlplane.model.http_route import HTTPRoute, ParentReference
@@ -23,7 +23,9 @@ from controlplane.model.ir import (
 from controlplane.reducers.attachment import Attachments
 from controlplane.reducers.base import Base, current_settings
 from controlplane.reducers.gateways import Gateways
+from controlplane.reducers.observed import Observed
 from controlplane.reducers.ports import port_owner
+from controlplane.reducers.rejections import declare_findings, rejected_listener
 from controlplane.reducers.status_conditions import (
     conditions_status,
     gateway_conditions,
@@ -43,6 +45,7 @@ def declare_statuses(
     gateways: Gateways,
     attachments: Attachments,
     resolved: Collection[ResolvedRoute],
+    observed: Observed,
     others: Sequence[Collection[ObjectStatus]] = (),
 ) -> Collection[ObjectStatus]:
     """Declare the statuses of every object that has one.
@@ -53,12 +56,13 @@ def declare_statuses(
         gateways: Of ours.
         attachments: Of routes.
         resolved: Routes.
+        observed: What proxies were seen to have.
         others: Statuses of further kinds, each with what the object's report says.
     """
     counts = _declare_attached_routes(graph, attachments, resolved)
     parts = (
         _declare_gateway_classes(graph, base),
-        _declare_gateways(graph, base, gateways, counts),
+        _declare_gateways(graph, base, gateways, counts, observed),
         _declare_http_routes(graph, base, attachments, resolved),
         *others,
         graph.map("plain_statuses", ObjectStatus, base.reports, plain_status),
@@ -148,14 +152,17 @@ def _unavailable(
 
 
 def _declare_gateways(
-    graph: Graph, base: Base, gateways: Gateways, counts: Collection[Count]
+    graph: Graph, base: Base, gateways: Gateways, counts: Collection[Count], observed: Observed
 ) -> Collection[ObjectStatus]:
     def conditions_of(fetch: Fetch, listener: Listener, owned: OwnedGateway) -> list[Condition]:
         certificate = fetch(gateways.certificates, listener.key)
         problems = certificate.problems if certificate is not None else ()
         usable = certificate is None or bool(certificate.usable)
         unavailable = tuple(_unavailable(fetch, base, gateways, listener, owned))
-        found = listener_conditions(listener, owned, problems, usable, unavailable)
+        words = rejected_listener(fetch, base, owned.key, listener.addresses, listener.port)
+        rejected = Condition(ConditionType.PROGRAMMED, False, Reason.INVALID, words) if words else None
+        unseen = rejected or observed.pending(fetch, base, listener, owned)
+        found = listener_conditions(listener, owned, problems, usable, unavailable, unseen)
         return found + overlapping(listener, fetch.by(gateways.by_gateway, owned.key))
 
     def make(row: Gateway, fetch: Fetch) -> ObjectStatus | None:
@@ -182,9 +189,9 @@ def _declare_gateways(
             document["addresses"] = addresses
         return _document(key, document)
 
-    reads = (
-        base.settings, base.reports, base.listener_failures, gateways.owned, gateways.by_gateway,
-        gateways.certificates, gateways.ports.claims, counts,
+    reads: tuple[Collection[Any] | Index[Any], ...] = (
+        base.settings, base.reports, base.listener_failures, base.rejections, gateways.owned, gateways.by_gateway,
+        gateways.certificates, gateways.ports.claims, counts, *observed.reads,
     )  # fmt: skip
     return graph.map("gateway_statuses", ObjectStatus, base.gateways, make, reads=reads)
 
@@ -214,15 +221,14 @@ def _parent_document(reference: ParentReference) -> dict[str, Any]:
 def _declare_http_routes(
     graph: Graph, base: Base, attachments: Attachments, resolved: Collection[ResolvedRoute]
 ) -> Collection[ObjectStatus]:
+    findings = declare_findings(graph, base)
+
     def make(row: HTTPRoute, fetch: Fetch) -> ObjectStatus | None:
         attachment = fetch(attachments.routes, row.key)
         if attachment is None:
             return None
         route = fetch(resolved, row.key)
-        unresolved, invalid, rules = (
-            (route.unresolved, route.invalid, route.rules) if route is not None else ((), (), ())
-        )
-        failed = sum(bool(rule.failure) for rule in rules)
+        found = fetch.by(findings, row.key)
         key = f"HTTPRoute {row.key}"
         own = _own_conditions(fetch, base, key)
         controller = current_settings(fetch, base).controller_name
@@ -230,12 +236,12 @@ def _declare_http_routes(
             _parent_status(
                 parent.reference,
                 controller,
-                [*route_conditions(parent, len(rules), unresolved, invalid, failed), *own],
+                [*route_conditions(parent, route, found), *own],
                 row.metadata.generation,
             )
             for parent in attachment.parents
         ]
         return _document(key, {"parents": parents})
 
-    reads = (base.settings, base.reports, attachments.routes, resolved)
+    reads = (base.settings, base.reports, attachments.routes, resolved, findings)
     return graph.map("http_route_statuses", ObjectStatus, base.http_routes, make, reads=reads)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import anyio
 
+from controlplane.krt import Commit
 from controlplane.model.events import (
     AnyEvent,
+    DeliveryResumed,
+    DeliveryWithheld,
     ProxyAcknowledged,
     ProxyConnected,
     ProxyDisconnected,
     ProxyRejected,
+    ResourceRejected,
 )
+from controlplane.reducers.proxies import ResourceKey
 from controlplane.runtime.core import Core
+from controlplane.runtime.rejections import complete, is_bind_failure, rejection_event, withheld_event
 from controlplane.xds import events as xds
 
 _LIMIT = 10_000
@@ -32,14 +38,18 @@ def to_event(fact: xds.Event) -> AnyEvent:
                 labels=fact.labels,
             )
         case xds.ProxyAcknowledged():
-            return ProxyAcknowledged(proxy=fact.proxy, seq=fact.seq)
+            return ProxyAcknowledged(proxy=fact.proxy, seq=fact.seq, listeners=fact.listeners)
         case xds.ProxyRejected():
             names = tuple(name for name, _ in fact.resources)
             return ProxyRejected(
                 proxy=fact.proxy, gateway=fact.scope, type_url=fact.type_url, names=names, message=fact.message
             )
-        case xds.ResourceRejected() | xds.DeliveryWithheld() | xds.DeliveryResumed():
-            raise NotImplementedError
+        case xds.ResourceRejected():
+            return rejection_event(fact)
+        case xds.DeliveryWithheld():
+            return withheld_event(fact)
+        case xds.DeliveryResumed():
+            return DeliveryResumed(proxy=fact.proxy, type_url=fact.type_url, name=fact.name)
         case xds.ProxyDisconnected():
             return ProxyDisconnected(proxy=fact.proxy, reason=fact.reason)
 
@@ -64,7 +74,8 @@ class ProxyJournal:
     """Takes facts at once and appends them as soon as the log has its turn; what came together is one transaction.
 
     Acknowledgements coalesce: of one proxy only the newest waits. Beyond ``_LIMIT`` waiting facts the oldest rejection is
-    dropped, and counted, rather than a connection or its end, without which the rows of proxies would be wrong.
+    dropped, and counted, rather than a connection or its end, without which the rows of proxies would be wrong. What proxies
+    say of a resource is completed when it is written: then there is a state at rest to ask for the objects that it came from.
     """
 
     def __init__(self, core: Core) -> None:
@@ -75,11 +86,14 @@ class ProxyJournal:
         """By a number that grows: in the order in which they came."""
         self._appending: Collection[int] = frozenset()
         self._acknowledged: dict[str, ProxyAcknowledged] = {}
+        self._ended: set[ResourceKey] = set()
         self._some = anyio.Event()
         self.dropped = 0
 
     def put(self, fact: xds.Event) -> None:
         """Take a fact; never waits."""
+        if is_bind_failure(fact):
+            return
         event = to_event(fact)
         if isinstance(event, ProxyAcknowledged):
             self._acknowledged[event.proxy] = event
@@ -93,6 +107,11 @@ class ProxyJournal:
                 self._drop_one()
         self._some.set()
 
+    def end(self, key: ResourceKey) -> None:
+        """Say at the next turn what has ended of a rejection; never waits."""
+        self._ended.add(key)
+        self._some.set()
+
     def _forget(self, proxy: str) -> None:
         """A proxy that came and went while nothing could be appended was never here, as far as the log goes."""
         came = [
@@ -101,8 +120,10 @@ class ProxyJournal:
             if isinstance(event, ProxyConnected) and event.proxy == proxy and number not in self._appending
         ]
         if came:
-            for number in [n for n, e in self._waiting.items() if n >= came[0] and getattr(e, "proxy", "") == proxy]:
-                del self._waiting[number]
+            its = {n: e for n, e in self._waiting.items() if n >= came[0] and getattr(e, "proxy", "") == proxy}
+            for number, event in its.items():
+                if not isinstance(event, ResourceRejected):  # which holds for others of its gateway
+                    del self._waiting[number]
 
     def _drop_one(self) -> None:
         for number, event in self._waiting.items():
@@ -118,7 +139,7 @@ class ProxyJournal:
             LogError: As ``flush``.
         """
         while True:
-            if not (self._waiting or self._acknowledged):
+            if not (self._waiting or self._acknowledged or self._ended):
                 self._some = anyio.Event()
                 await self._some.wait()
             await self.flush()
@@ -133,8 +154,13 @@ class ProxyJournal:
             facts = dict(self._waiting)
             acknowledged = dict(sorted(self._acknowledged.items()))
             self._appending = facts.keys()
+            ended, self._ended = self._ended, set()
             try:
-                await self._core.append("xds", (*facts.values(), *acknowledged.values()))
+                events = await self._complete(ended, facts.values())
+                await self._core.append("xds", (*events, *acknowledged.values()))
+            except BaseException:
+                self._ended |= ended
+                raise
             finally:
                 self._appending = frozenset()
             # Only now: what the log did not take must not be forgotten, or the rows of proxies would be wrong for good.
@@ -143,3 +169,26 @@ class ProxyJournal:
             for proxy, event in acknowledged.items():
                 if self._acknowledged.get(proxy) is event:
                     del self._acknowledged[proxy]
+
+    async def _complete(self, ended: Collection[ResourceKey], events: Collection[AnyEvent]) -> Sequence[AnyEvent]:
+        if not ended and not any(isinstance(event, ResourceRejected | DeliveryWithheld) for event in events):
+            return tuple(events)
+        async with self._core.settled() as state:
+            return complete(state, ended, events)
+
+
+def follow_rejections(core: Core, journal: ProxyJournal) -> None:
+    """Have every rejection end when what was rejected is no longer offered; those that have ended by now at once.
+
+    Cost: O(rejections that a commit ends).
+    """
+    ended = core.state.translation.ended_rejections
+
+    def take(commit: Commit) -> None:
+        for _, over in commit.delta(ended).values():
+            if over is not None:
+                journal.end(over.key)
+
+    core.subscribe(take)
+    for row in ended.rows():
+        journal.end(row.key)

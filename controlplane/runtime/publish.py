@@ -16,6 +16,7 @@ from controlplane.translate.resource import ClientResource, Resource
 from controlplane.xds import Views
 
 R = TypeVar("R", Client, ClientResource, Resource)
+S = TypeVar("S", ClientResource, Resource)
 _log = structlog.get_logger(__name__)
 
 
@@ -43,8 +44,8 @@ class Publisher:
             self._want(commit)
         # All in one go: a class's resources come and go with those who are of it.
         self._views.apply(
-            ((*row.key, new) for row, new in _changes(commit, state.translation.resources)),
-            ((*row.key, new) for row, new in _changes(commit, state.translation.client_resources)),
+            ((*row.key, _served(new)) for row, new in _changes(commit, state.translation.resources)),
+            ((*row.key, _served(new)) for row, new in _changes(commit, state.translation.client_resources)),
             ((row.key, _place(new)) for row, new in _changes(commit, state.rows.clients.clients)),
             seq=commit.seq,
         )
@@ -61,8 +62,8 @@ class Publisher:
         state = self._state
         clients = () if self._recorded else state.rows.clients.clients.rows()
         self._views.apply(
-            ((*row.key, row) for row in state.translation.resources.rows()),
-            ((*row.key, row) for row in state.translation.client_resources.rows()),
+            ((*row.key, _served(row)) for row in state.translation.resources.rows()),
+            ((*row.key, _served(row)) for row in state.translation.client_resources.rows()),
             ((row.key, _place(row)) for row in clients),
             seq=state.seq,
         )
@@ -87,6 +88,11 @@ def _changes(commit: Commit, collection: Collection[R]) -> Iterator[tuple[R, R |
         row = old if new is None else new
         assert row is not None
         yield row, new
+
+
+def _served(row: S | None) -> S | None:
+    """What is sent: nothing, where proxies reject the only form that there is."""
+    return row if row is not None and row.is_served else None
 
 
 def _place(client: Client | None) -> tuple[str, tuple[str, ...]] | None:

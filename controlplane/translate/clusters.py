@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
@@ -44,7 +44,8 @@ class Clusters:
     """Clusters and load assignments as they are served."""
 
     resources: tuple[Collection[Resource], ...]
-    client_resources: Collection[ClientResource]
+    of_clients: Mapping[str, Collection[ClientResource]]
+    """By type URL."""
     secret_uses: Collection[Use]
 
 
@@ -71,7 +72,7 @@ def declare_clusters(graph: Graph, state: State, used: Collection[Demand], secre
     )
     return Clusters(
         (cluster_resources, assignment_resources),
-        graph.union("client_resources", ClientResource, (client_clusters, client_assignments)),
+        {str(TypeUrl.CLUSTER): client_clusters, str(TypeUrl.LOAD_ASSIGNMENT): client_assignments},
         _declare_secret_uses(graph, state, used),
     )
 

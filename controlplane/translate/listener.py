@@ -41,6 +41,7 @@ from controlplane._proto.envoy.extensions.transport_sockets.tls.v3 import (
 from controlplane._proto.google.protobuf import Any
 from controlplane.model.events import Settings
 from controlplane.model.ir import ListenerChain, ListenerPort
+from controlplane.model.served_names import listener_name
 from controlplane.translate.config_source import ads
 from controlplane.translate.wire import embed
 
@@ -51,11 +52,6 @@ _VIRTUAL_HOSTS: Final = 2
 _ROUTER: Final = "envoy.filters.http.router"
 _MANAGER: Final = "envoy.filters.network.http_connection_manager"
 _TLS_INSPECTOR: Final = "envoy.filters.listener.tls_inspector"
-
-
-def listener_name(address: str, port: int) -> str:
-    """An Envoy listener's name: its address and port, and nothing that could change."""
-    return f"listener~{address}~{port}"
 
 
 def router() -> HttpFilter:

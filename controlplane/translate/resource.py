@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Any
 
 import msgspec
 
-
-class TypeUrl(StrEnum):
-    """The types of resources that we serve."""
-
-    CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
-    LOAD_ASSIGNMENT = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
-    SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105 (a type URL)
-    LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"
-    ROUTE_CONFIGURATION = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
-    VIRTUAL_HOST = "type.googleapis.com/envoy.config.route.v3.VirtualHost"
+from controlplane.model.served_names import TypeUrl as TypeUrl
 
 
 def content_version(body: bytes) -> str:
@@ -44,12 +35,21 @@ class Resource(msgspec.Struct, frozen=True):
     key: tuple[str, str, str]
     """Gateway, type URL, name."""
     version: str
+    """Empty where nothing is served: ``is_served``."""
     body: bytes
-    """The encoded message, without the Any around it. Of a Secret: with the key's digest in the key's place."""
+    """The encoded message, without the Any around it. Of a Secret: with the key's digest in the key's place.
+
+    Empty with a version: the form that proxies took last, whose bytes nobody knows any more. Who has it keeps it.
+    """
     clusters: tuple[str, ...] = ()
     """Clusters that it names itself: it is sent to a proxy when that has proven them."""
     route_configurations: tuple[str, ...] = ()
     """RouteConfigurations that a Listener names."""
+
+    @property
+    def is_served(self) -> bool:
+        """Whether there is anything to serve: not, where proxies reject the only form that there is."""
+        return bool(self.version)
 
     @property
     def name(self) -> str:
@@ -70,6 +70,11 @@ class ClientResource(msgspec.Struct, frozen=True):
     """As ``Resource.route_configurations``."""
 
     @property
+    def is_served(self) -> bool:
+        """As ``Resource.is_served``."""
+        return bool(self.version)
+
+    @property
     def name(self) -> str:
         """The resource's name."""
         return self.key[3]
@@ -80,6 +85,14 @@ def encoded(key: object, body: bytes) -> Encoded:
     return Encoded(key, content_version(body), body)
 
 
-def resource(gateway: str, type_url: TypeUrl, name: str, body: bytes) -> Resource:
-    """A gateway's resource from its bytes."""
-    return Resource((gateway, str(type_url), name), content_version(body), body)
+def resource(
+    gateway: str,
+    type_url: TypeUrl,
+    name: str,
+    body: bytes,
+    clusters: Iterable[str] = (),
+    route_configurations: Iterable[str] = (),
+) -> Resource:
+    """A gateway's resource from its bytes, and what it names."""
+    names = tuple(sorted(set(clusters))), tuple(sorted(set(route_configurations)))
+    return Resource((gateway, str(type_url), name), content_version(body), body, *names)

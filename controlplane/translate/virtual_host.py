@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
 
 import msgspec
 
@@ -58,13 +59,24 @@ def compose_virtual_host(key: tuple[str, str, str], ranks: Iterable[Iterable[Enc
 
     Cost: O(routes), for sorting them and laying them together.
     """
-    _, route_configuration, hostname = key
+    return lay_together(key, order_entries(ranks))
+
+
+def order_entries(ranks: Iterable[Iterable[EncodedRoutes]]) -> list[RouteEntry]:
+    """The routes of a virtual host in Envoy's order, first match first; ``ranks`` as in ``compose_virtual_host``."""
     entries: list[RouteEntry] = []
     seen: set[str] = set()
     for rank in ranks:
         fresh = [row for row in rank if row.key[2] not in seen]
         seen.update(row.key[2] for row in fresh)
         entries.extend(sorted((entry for row in fresh for entry in row.entries), key=lambda entry: entry.precedence))
+    return entries
+
+
+def lay_together(key: tuple[str, str, str], entries: Iterable[RouteEntry]) -> VirtualHostRow:
+    """A virtual host of these routes, in this order. Cost: O(octets), none of them is encoded again."""
+    _, route_configuration, hostname = key
+    entries = list(entries)
     name = f"{route_configuration}/{hostname}"
     body = b"".join(
         (
@@ -77,9 +89,18 @@ def compose_virtual_host(key: tuple[str, str, str], ranks: Iterable[Iterable[Enc
     return VirtualHostRow(key, content_version(body), body, tuple(sorted(clusters)))
 
 
-def declare_virtual_hosts(
-    graph: Graph, state: State, route_configurations: Collection[Demand]
-) -> Collection[VirtualHostRow]:
+@dataclass(frozen=True)
+class VirtualHosts:
+    """The virtual hosts that are offered, and of what they are made."""
+
+    rows: Collection[VirtualHostRow]
+    entries: Callable[[Fetch, tuple[str, str, str]], list[RouteEntry]]
+    """The routes of the virtual host of a key, in their order."""
+    reads: tuple[Collection[Any], ...]
+    """What ``entries`` reads."""
+
+
+def declare_virtual_hosts(graph: Graph, state: State, route_configurations: Collection[Demand]) -> VirtualHosts:
     """Declare the virtual hosts of the route configurations that are served, by (gateway, name)."""
     encoded_routes = graph.map(
         "encoded_routes",
@@ -90,12 +111,14 @@ def declare_virtual_hosts(
     )
     hosts = state.attachments.hosts
 
-    def make_virtual_host(group: Group[HostRoute], fetch: Fetch) -> VirtualHostRow | None:
+    def entries_of(fetch: Fetch, key: tuple[str, str, str]) -> list[RouteEntry]:
+        group = fetch(hosts, key)
+        return entries_of_group(group, fetch) if group is not None else []
+
+    def entries_of_group(group: Group[HostRoute], fetch: Fetch) -> list[RouteEntry]:
         gateway, route_configuration, hostname = group.key
-        if not fetch.exists(route_configurations, (gateway, route_configuration)):
-            return None
         if any(row.misdirected for row in group.rows):
-            return compose_virtual_host(group.key, [misdirected_request(group.key)])
+            return order_entries([misdirected_request(group.key)])
 
         def routes_of(rank: Group[HostRoute]) -> Iterator[EncodedRoutes]:
             for row in rank.rows:
@@ -106,10 +129,16 @@ def declare_virtual_hosts(
         patterns = wider(hostname, group.rows[0].listener)
         wider_groups = (fetch(hosts, (gateway, route_configuration, pattern)) for pattern in patterns)
         ranks = [group, *(rank for rank in wider_groups if rank is not None)]
-        return compose_virtual_host(group.key, map(routes_of, ranks))
+        return order_entries(map(routes_of, ranks))
 
-    reads = (route_configurations, encoded_routes, hosts)
-    return graph.map("virtual_hosts", VirtualHostRow, hosts, make_virtual_host, reads=reads)
+    def make_virtual_host(group: Group[HostRoute], fetch: Fetch) -> VirtualHostRow | None:
+        if not fetch.exists(route_configurations, group.key[:2]):
+            return None
+        return lay_together(group.key, entries_of_group(group, fetch))
+
+    reads = (encoded_routes, hosts)
+    rows = graph.map("virtual_hosts", VirtualHostRow, hosts, make_virtual_host, reads=(route_configurations, *reads))
+    return VirtualHosts(rows, entries_of, reads)
 
 
 def encode_routes(route: ResolvedRoute, fetch: Fetch, state: State) -> Iterator[EncodedRoutes]:

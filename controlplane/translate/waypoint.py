@@ -42,12 +42,12 @@ from controlplane._proto.envoy.extensions.filters.network.set_filter_state.v3 im
 from controlplane._proto.envoy.extensions.filters.network.tcp_proxy.v3 import TcpProxy
 from controlplane._proto.google.protobuf import Any
 from controlplane.model.events import Settings
+from controlplane.model.served_names import listener_name
 from controlplane.model.waypoints import WaypointChain, WaypointListener
 from controlplane.translate.authorization_matchers import PEER_PRINCIPAL
 from controlplane.translate.listener import (
     BUFFER_LIMIT,
     connection_manager,
-    listener_name,
     manager_filter,
     reuse_port,
 )

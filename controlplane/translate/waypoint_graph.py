@@ -7,7 +7,7 @@ routes of services and waypoints ──> encoded once a (route, port) ──> vi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -111,7 +111,8 @@ def declare_waypoint_resources(graph: Graph, state: State) -> WaypointResources:
         gateway, name = row.key
         hosts = fetch.by(by_route_configuration, row.key)
         body = compose_route_configuration(name, [host.body for host in hosts])
-        return resource(gateway, TypeUrl.ROUTE_CONFIGURATION, name, body)
+        clusters = [cluster for host in hosts for cluster in host.clusters]
+        return resource(gateway, TypeUrl.ROUTE_CONFIGURATION, name, body, clusters)
 
     route_configurations = graph.map(
         "waypoint_route_configurations", Resource, served, make_route_configuration, reads=(by_route_configuration,)
@@ -195,8 +196,10 @@ def _policy(fetch: Fetch, base: Base, key: str) -> AuthorizationPolicy | None:
     return without_misread(policy, misread or ()) if policy is not None else None
 
 
-def _body_of(row: WaypointFilterChain) -> bytes:
-    return row.body
+def _names_of(chains: Iterable[WaypointFilterChain]) -> tuple[list[str], list[str]]:
+    """The clusters and the RouteConfigurations that chains name."""
+    rows = list(chains)
+    return [row.cluster for row in rows if row.cluster], [row.key[2] for row in rows if not row.cluster]
 
 
 def _declare_listeners(
@@ -209,16 +212,20 @@ def _declare_listeners(
         way = (row.key[0], row.protocol)
         settings = current_settings(fetch, state.base)
         if row.protocol == _PROXY:
-            made = translate_proxy_listener(row.listener, fetch.by(by_way, way, view=_body_of), settings)
+            rows = fetch.by(by_way, way)
+            made = translate_proxy_listener(row.listener, [chain.body for chain in rows], settings)
+            names = _names_of(rows)
         else:
             made = translate_hbone_listener(row.listener, row.authority, settings) if fetch.exists(ways, way) else None
-        return resource(row.key[0], TypeUrl.LISTENER, *made) if made is not None else None
+            names = [MAIN_INTERNAL], []
+        return resource(row.key[0], TypeUrl.LISTENER, *made, *names) if made is not None else None
 
     def make_internal(row: Count, fetch: Fetch) -> Iterator[Resource]:
         gateway, protocol = row.key
         if protocol == _HBONE:
-            listener = translate_internal_listener(fetch.by(by_way, row.key, view=_body_of))
-            yield resource(gateway, TypeUrl.LISTENER, MAIN_INTERNAL, listener)
+            rows = fetch.by(by_way, row.key)
+            listener = translate_internal_listener([chain.body for chain in rows])
+            yield resource(gateway, TypeUrl.LISTENER, MAIN_INTERNAL, listener, *_names_of(rows))
             cluster = translate_internal_cluster(current_settings(fetch, state.base))
             yield resource(gateway, TypeUrl.CLUSTER, MAIN_INTERNAL, cluster)
 

@@ -62,11 +62,12 @@ from controlplane._proto.envoy.extensions.transport_sockets.tls.v3 import (
 )
 from controlplane._proto.google.protobuf import Any
 from controlplane.model.events import Settings
+from controlplane.model.served_names import listener_name
 from controlplane.model.waypoints import WaypointListener
 from controlplane.translate.authorization_matchers import PEER_PRINCIPAL
 from controlplane.translate.config_source import ads
 from controlplane.translate.connection_pool import translate_limits
-from controlplane.translate.listener import BUFFER_LIMIT, TLS, listener_name, manager_filter, reuse_port, router
+from controlplane.translate.listener import BUFFER_LIMIT, TLS, manager_filter, reuse_port, router
 from controlplane.translate.secret import ca_name
 from controlplane.translate.waypoint import state_value, with_chains
 

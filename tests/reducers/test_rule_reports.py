@@ -18,11 +18,12 @@ from controlplane.model.kubernetes import EndpointSlice, Pod, Secret, Service
 from controlplane.model.references import FieldProblem
 from controlplane.model.services import REGION, SUBZONE, ZONE, BackendRules
 from controlplane.reducers.backends import declare_backends
-from controlplane.reducers.base import Proxy, declare_base
+from controlplane.reducers.base import declare_base
 from controlplane.reducers.clients import declare_clients
 from controlplane.reducers.destination_rules import declare_destination_rules, to_rule_host
 from controlplane.reducers.gateways import declare_gateways
 from controlplane.reducers.grants import declare_grants
+from controlplane.reducers.proxies import Proxy
 from controlplane.reducers.rule_localities import locality_problem
 from controlplane.reducers.rule_reports import declare_rule_statuses
 from controlplane.reducers.rule_standings import OTHERS, judge
