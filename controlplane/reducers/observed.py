@@ -70,7 +70,7 @@ def declare_observed(graph: Graph, base: Base, chains: Collection[WaypointChain]
 
     in_use = graph.map("listeners_in_use", ListenerInUse, base.proxies, listeners_of)
     return Observed(
-        graph.count("connected_proxies", base.proxies, by=lambda proxy: proxy.gateway),
+        graph.count("proxies_of_gateways", base.proxies, by=lambda proxy: proxy.gateway),
         graph.count("proxies_of_listeners", in_use, by=lambda row: row.key[:2]),
         graph.count("chains_of_waypoints", chains, by=lambda chain: chain.key[0]),
     )
