@@ -236,6 +236,18 @@ def replay(
         show_replay(log_dir, until, output)
 
 
+@app.command()
+def held(
+    log_dir: LogDir,
+    at: Annotated[int, typer.Option(help="At this seq.", metavar="SEQ")],
+    output: Output = "yaml",
+) -> None:
+    """Print what each Envoy held at any moment: names and versions of its resources."""
+    from controlplane.cli.show import show_held
+
+    show_held(log_dir, at, output)
+
+
 @log_app.command("show")
 def log_show(
     log_dir: LogDir,

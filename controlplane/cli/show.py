@@ -11,6 +11,7 @@ import orjson
 
 from controlplane.runtime.document import Format, compare, for_only_client, only_gateway, render, snapshot
 from controlplane.runtime.errors import ControlPlaneError
+from controlplane.runtime.held import held_by
 from controlplane.runtime.offline import OfflineTranslation, bootstrap_text, log_records, read_state, verify_log
 from controlplane.runtime.options import HostPort
 
@@ -59,6 +60,11 @@ def show_difference(log_dir: Path, first: int, second: int, form: Format) -> Non
     changes = {name: {"before": old, "after": new} for name, old, new in compare(before, after)}
     document = {"from": before["seq"], "to": after["seq"], "changes": changes}
     _print(render(document, form))
+
+
+def show_held(log_dir: Path, at: int, form: Format) -> None:
+    """Print what each proxy held at a moment."""
+    _print(render(held_by(log_dir, at), form))
 
 
 def show_log(log_dir: Path, start: int, until: int | None) -> None:

@@ -1,14 +1,14 @@
 """The one document of what is served: live, replayed and translated, the same bytes for the same state.
 
 ``{"seq": N, "version": hex, "gateways": {"ns/name": {type URL: {resource name: {"version": hex, "resource": {...}}}}},
-"clients": {"ns/name": {class: {type URL: {resource name: {...}}}}}, "statuses": {"Kind ns/name": {...}}}``, keys sorted,
-resources in protobuf's JSON form.
+"clients": {"ns/name": {class: {type URL: {resource name: {...}}}}}, "statuses": {"Kind ns/name": {...}}, "rejections": {...},
+"proxies": {...}}``, keys sorted, resources in protobuf's JSON form.
 
-``gateways`` has what all clients of a gateway share, ``clients`` what each class of them gets beside it; the latter is left out
-where there is nothing of the kind. ``version`` hashes ``gateways`` and ``statuses`` and nothing else. Neither holds a clock,
-and what is served to all does not depend on which proxies are connected, so two control planes of the same objects have one
-version, whoever is connected to them; unless a status tells of the proxies (a DestinationRule that names a label which none of
-them carries). What classes of clients are served is compared resource by resource: each has a version of its own.
+``gateways`` has what all clients of a gateway share, ``clients`` what each class of them gets beside it; ``rejections`` what is
+not among them because proxies do not take it, ``proxies`` how far each of them is. Of these three, what is empty is left out.
+``version`` hashes ``gateways`` and nothing else. It holds no clock, and does not depend on which proxies are connected, as a
+status may (a listener is programmed once a proxy has it); so two control planes of the same objects have one version, whoever
+is connected to them. What classes of clients are served is compared resource by resource: each has a version of its own.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import orjson
 import yaml
 
 from controlplane.runtime.core import State
+from controlplane.runtime.held import describe_proxies, describe_rejections
 from controlplane.translate.document import to_document
 from controlplane.translate.resource import ClientResource, Resource
 
@@ -43,15 +44,19 @@ def snapshot(state: State) -> Document:
     gateways: Document = {}
     for shared in state.translation.resources.rows():
         gateway, type_url, name = shared.key
-        gateways.setdefault(gateway, {}).setdefault(type_url, {})[name] = _entry(type_url, shared)
+        if shared.is_served:
+            gateways.setdefault(gateway, {}).setdefault(type_url, {})[name] = _entry(type_url, shared)
     clients: Document = {}
     for own in state.translation.client_resources.rows():
         gateway, client, type_url, name = own.key
+        if not own.is_served:
+            continue
         types = clients.setdefault(gateway, {}).setdefault(client, {})
         types.setdefault(type_url, {})[name] = _entry(type_url, own)
     statuses = {row.key: orjson.loads(row.document) for row in state.rows.statuses.rows()}
-    document = {"seq": state.seq, "version": version_of(gateways, statuses), "gateways": gateways, "statuses": statuses}
-    return document | {"clients": clients} if clients else document
+    document = {"seq": state.seq, "version": version_of(gateways), "gateways": gateways, "statuses": statuses}
+    more = {"clients": clients, "rejections": describe_rejections(state), "proxies": describe_proxies(state)}
+    return document | {name: part for name, part in more.items() if part}
 
 
 def _entry(type_url: str, row: Resource | ClientResource) -> Document:
@@ -79,9 +84,9 @@ def for_only_client(document: Document) -> Document:
     return rest | {"clients": several} if several else rest
 
 
-def version_of(gateways: Document, statuses: Document) -> str:
-    """The hash of what is served to all and said: 32 hexadecimal digits."""
-    content = orjson.dumps({"gateways": gateways, "statuses": statuses}, option=orjson.OPT_SORT_KEYS)
+def version_of(gateways: Document) -> str:
+    """The hash of what is served to all: 32 hexadecimal digits."""
+    content = orjson.dumps(gateways, option=orjson.OPT_SORT_KEYS)
     return blake2b(content, digest_size=16).hexdigest()
 
 

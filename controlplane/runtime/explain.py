@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from controlplane.krt import Explanation
 from controlplane.model.objects import KINDS
 from controlplane.runtime.core import State
+from controlplane.runtime.held import describe_rejection
+from controlplane.runtime.rejections import walk
 from controlplane.translate import Resource, TypeUrl
 from controlplane.translate.resource import ClientResource
 
@@ -36,7 +37,8 @@ def explain(state: State, gateway: str, type_text: str, name: str, client: str |
 
     Returns:
         ``{"resource": {...}, "events": [...], "derivation": {...}}``: the events, each once, by seq, as far as objects go;
-        the derivation is the whole tree of rows. ``resource`` names the class of clients if it is not of all.
+        the derivation is the whole tree of rows. ``resource`` names the class of clients if it is not of all. ``rejection``
+        says why it is not the newest form, where proxies do not take that.
 
     Raises:
         LookupError: The type or the resource does not exist, or is another one for each class of clients.
@@ -48,7 +50,7 @@ def explain(state: State, gateway: str, type_text: str, name: str, client: str |
     tree = state.graph.explain(served.name, row.key)
     events = {}
     kinds = {state.rows.base.of_kind(kind).name: kind for kind in KINDS}
-    for node in _walk(tree):
+    for node in walk(tree):
         report = (
             state.rows.base.reports.get(f"{kinds[node.collection]} {node.key}") if node.collection in kinds else None
         )
@@ -60,8 +62,10 @@ def explain(state: State, gateway: str, type_text: str, name: str, client: str |
                 "origin": report.origin,
                 "resourceVersion": report.resource_version,
             }
+    rejection = state.rows.base.rejections.get((gateway, str(find_type(type_text)), name))
     return {
         "resource": _describe(row),
+        **({"rejection": describe_rejection(rejection)} if rejection is not None else {}),
         "events": sorted(events.values(), key=lambda event: (event["seq"], event["object"])),
         "derivation": tree.as_dict(),
     }
@@ -102,10 +106,3 @@ def _describe(row: Resource | ClientResource) -> dict[str, str]:
         return {"gateway": gateway, "type": type_url, "name": name, "version": row.version}
     gateway, client, type_url, name = row.key
     return {"gateway": gateway, "client": client, "type": type_url, "name": name, "version": row.version}
-
-
-def _walk(tree: Explanation) -> list[Explanation]:
-    found = [tree]
-    for node in found:
-        found.extend(node.inputs)
-    return found

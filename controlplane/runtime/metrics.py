@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from controlplane.log import LogStatistics
+from controlplane.model.served_names import short_type
 from controlplane.runtime.core import Core
 from controlplane.runtime.readiness import Readiness, Standing
 
@@ -35,6 +36,7 @@ class ControlPlaneCollector(Collector):
         yield from self._collections()
         yield from self._log(self._core.log.statistics())
         yield from self._proxies()
+        yield from self._rejections()
 
     def _sources(self) -> Iterator[Metric]:
         errors = GaugeMetricFamily(
@@ -128,6 +130,26 @@ class ControlPlaneCollector(Collector):
         for name, count in sorted(by_type.items()):
             rejected.add_metric([name], count)
         yield rejected
+
+    def _rejections(self) -> Iterator[Metric]:
+        base = self._core.state.rows.base
+        rejected = GaugeMetricFamily(
+            "controlplane_rejected_resources",
+            "Resources whose newest form proxies do not take, so that another is served.",
+            labels=["gateway", "type"],
+        )
+        by_type = Counter((row.key[0], short_type(row.key[1])) for row in base.rejections.rows())
+        for (gateway, name), count in sorted(by_type.items()):
+            rejected.add_metric([gateway, name], count)
+        yield rejected
+        withheld = GaugeMetricFamily(
+            "controlplane_withheld_deliveries",
+            "Resources that proxies wait with for clusters, each counted for each proxy.",
+            labels=["gateway"],
+        )
+        for gateway, count in sorted(Counter(row.gateway for row in base.withheld.rows()).items()):
+            withheld.add_metric([gateway], count)
+        yield withheld
 
 
 def make_registry(core: Core, readiness: Readiness, recorded: Collection[str] = ()) -> CollectorRegistry:

@@ -12,6 +12,8 @@ import orjson
 from controlplane.krt import Commit
 from controlplane.model.conditions import ConditionType
 from controlplane.model.ir import ObjectStatus
+from controlplane.model.served_names import short_type
+from controlplane.reducers.proxies import RejectedResource
 from controlplane.runtime.core import Core, State
 from controlplane.translate import TypeUrl
 
@@ -21,7 +23,7 @@ class Line(msgspec.Struct, frozen=True):
 
     kind: Literal["wrong", "mended", "served", "note"]
     text: str
-    about: Literal["input", "listener", "proxy", ""] = ""
+    about: Literal["input", "listener", "proxy", "resource", ""] = ""
 
 
 def narrate(state: State, commit: Commit) -> Iterator[Line]:
@@ -55,6 +57,7 @@ def narrate(state: State, commit: Commit) -> Iterator[Line]:
             if later is not None and rejection not in known:
                 what = ", ".join(rejection.names)
                 yield Line("wrong", f"an Envoy of {later.gateway} rejected {what}: {rejection.message}", "proxy")
+    yield from _rejections(state, commit)
     served = {row.key: None for pair in commit.delta(state.translation.resources).values() for row in pair if row}
     for pair in commit.delta(state.translation.client_resources).values():
         # Once, however many classes of clients are served it.
@@ -63,6 +66,27 @@ def narrate(state: State, commit: Commit) -> Iterator[Line]:
     if changed:
         parts = [f"{changed[t]} {t.rpartition('.')[2]}" for t in TypeUrl if changed[t]]
         yield Line("served", f"seq {commit.seq}: changed {', '.join(parts)}")
+
+
+def _rejections(state: State, commit: Commit) -> Iterator[Line]:
+    """What is not offered any more because Envoys reject it, and what is served instead; and what is offered again."""
+    for old, new in commit.delta(state.rows.base.rejections).values():
+        if new is None:
+            if old is not None:
+                yield Line("mended", f"{_called(old)} is offered in another form", "resource")
+            continue
+        known = {part.digest for part in old.parts} | {form.version for form in old.forms} if old is not None else set()
+        for part in (part for part in new.parts if part.digest not in known):
+            served = "its last form is served" if part.fallback else "it is left out"
+            yield Line("wrong", f"{_called(new)}: route {part.name}: {part.message}; {served}", "resource")
+        for form in (form for form in new.forms if form.version not in known):
+            served = "its last form is served" if form.fallback_version else "it is not served"
+            yield Line("wrong", f"{_called(new)}: {form.message}; {served}", "resource")
+
+
+def _called(row: RejectedResource) -> str:
+    gateway, type_url, name = row.key
+    return f"{short_type(type_url)} {name} of {gateway}"
 
 
 def _not_programmed(state: State, commit: Commit) -> Iterator[tuple[tuple[str, str], str]]:

@@ -59,7 +59,9 @@ def translate_paths(
         if not path.exists():
             raise ControlPlaneError(f"{path}: no such file or folder")
     manifests = read_manifests(paths)
-    folded = fold_events(manifests.events, RunOptions(infra=infra, mesh=mesh or Settings()), client)
+    folded = fold_events(
+        manifests.events, RunOptions(infra=infra, mesh=mesh or Settings(), observe_proxies=False), client
+    )
     ignored = tuple(
         f"{count} of kind {kind}: not read, since it is none of our kinds" for kind, count in manifests.ignored.items()
     )

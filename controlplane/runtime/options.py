@@ -75,6 +75,8 @@ class RunOptions:
     fsync: Literal["always", "grouped", "never"] = "grouped"
     mesh: Settings = field(default_factory=Settings)
     """What was asked for of the settings that are not about where Envoys run."""
+    observe_proxies: bool = True
+    """As in ``Settings``; not for a translation, to which nobody is connected."""
 
     def check(self) -> None:
         """Whether the options go together.
@@ -102,9 +104,10 @@ class RunOptions:
 
     def settings(self) -> Settings:
         """What of this a reducer or a translation sees."""
+        settings = replace(self.mesh, observe_proxies=self.observe_proxies)
         if self.infra == "host":
-            return replace(self.mesh, infra="host", listen_address="127.0.0.1")
-        return self.mesh
+            return replace(settings, infra="host", listen_address="127.0.0.1")
+        return settings
 
 
 def mesh_settings(

@@ -112,6 +112,11 @@ class ProxyJournal:
         self._ended.add(key)
         self._some.set()
 
+    def end_all(self) -> None:
+        """Say so of all that have ended by now: the process before may not have come to it."""
+        for row in self._core.state.translation.ended_rejections.rows():
+            self.end(row.key)
+
     def _forget(self, proxy: str) -> None:
         """A proxy that came and went while nothing could be appended was never here, as far as the log goes."""
         came = [
@@ -178,17 +183,11 @@ class ProxyJournal:
 
 
 def follow_rejections(core: Core, journal: ProxyJournal) -> None:
-    """Have every rejection end when what was rejected is no longer offered; those that have ended by now at once.
-
-    Cost: O(rejections that a commit ends).
-    """
-    ended = core.state.translation.ended_rejections
+    """Have every rejection end when what was rejected is no longer offered. Cost: O(rejections that a commit ends)."""
 
     def take(commit: Commit) -> None:
-        for _, over in commit.delta(ended).values():
+        for _, over in commit.delta(core.state.translation.ended_rejections).values():
             if over is not None:
                 journal.end(over.key)
 
     core.subscribe(take)
-    for row in ended.rows():
-        journal.end(row.key)

@@ -42,8 +42,9 @@ _BODILESS: Final = frozenset({str(TypeUrl.SECRET)})
 
 def is_bind_failure(fact: xds.Event) -> bool:
     """Whether a fact says of a listener that its port cannot be had, which infrastructure tells by ``ListenerFailed``."""
-    is_rejection = isinstance(fact, xds.ResourceRejected) and fact.type_url == TypeUrl.LISTENER
-    return is_rejection and "cannot bind" in fact.message
+    return (
+        isinstance(fact, xds.ResourceRejected) and fact.type_url == TypeUrl.LISTENER and "cannot bind" in fact.message
+    )
 
 
 def rejection_event(fact: xds.ResourceRejected) -> ResourceRejected:
@@ -78,9 +79,8 @@ def find_origins(state: State, key: ResourceKey, parts: Iterable[RejectedPart] =
 
     Of a virtual host with routes at fault: the HTTPRoutes of these alone, which their names tell.
     """
-    routes = [found[0] for part in parts if (found := route_of(part.name)) is not None]
-    if routes:
-        return tuple(sorted({f"HTTPRoute {route}" for route in routes[:MOST_ORIGINS]}))
+    if guilty := _routes_of(parts):
+        return guilty
     kinds = {state.rows.base.of_kind(kind).name: kind for kind in _ORIGINS}
     found: dict[str, None] = {}
     for tree in _explanations(state, key):
@@ -88,6 +88,11 @@ def find_origins(state: State, key: ResourceKey, parts: Iterable[RejectedPart] =
             if node.collection in kinds and not node.absent and len(found) < MOST_ORIGINS:
                 found[f"{kinds[node.collection]} {node.key}"] = None
     return tuple(sorted(found))
+
+
+def _routes_of(parts: Iterable[RejectedPart]) -> tuple[str, ...]:
+    places = (route_of(part.name) for part in parts)
+    return tuple(sorted({f"HTTPRoute {place[0]}" for place in places if place is not None})[:MOST_ORIGINS])
 
 
 def _explanations(state: State, key: ResourceKey) -> Iterator[Explanation]:
@@ -167,8 +172,7 @@ def end(row: RejectedResource, over: EndedRejection) -> Iterator[AnyEvent]:
     standing = sorted((p for p in row.parts if p.digest in over.parts), key=lambda part: part.message)
     for message, group in groupby(standing, key=lambda part: part.message):
         parts = tuple(RejectedPart(p.name, p.digest, p.fallback, p.fallback_clusters) for p in group)
-        origins = tuple(sorted({f"HTTPRoute {found[0]}" for p in parts if (found := route_of(p.name)) is not None}))
-        yield msgspec.structs.replace(whole, message=message, parts=parts, origins=origins)
+        yield msgspec.structs.replace(whole, message=message, parts=parts, origins=_routes_of(parts) or row.origins)
     for form in row.forms:
         if form.version in over.forms:
             yield msgspec.structs.replace(

@@ -32,11 +32,11 @@ from controlplane.runtime.metrics import make_registry
 from controlplane.runtime.narration import Line, follow
 from controlplane.runtime.opening import open_all, resolver
 from controlplane.runtime.options import HostPort, RunOptions
-from controlplane.runtime.proxies import ProxyJournal, next_number, unbindable
+from controlplane.runtime.proxies import ProxyJournal, follow_rejections, next_number, unbindable
 from controlplane.runtime.publish import Publisher
 from controlplane.runtime.readiness import Readiness
 from controlplane.sources import FilesSource
-from controlplane.xds import Event, ProxyConnected, ProxyRejected, Views, XdsServer
+from controlplane.xds import DeliveryWithheld, Event, ProxyConnected, ProxyRejected, Views, XdsServer
 
 _SHUTDOWN_SECONDS = 4.0
 _STREAM_SECONDS = 1.0
@@ -139,6 +139,7 @@ async def running(options: RunOptions, more_sources: MoreSources = MappingProxyT
         publisher = Publisher(state, readiness, views, infra, recorded=options.replay is not None)
         core.subscribe(publisher.publish)
         follow(core, _say)
+        follow_rejections(core, journal)
         made: list[Source] = []
         shown = AdminSources(
             core=core,
@@ -161,6 +162,7 @@ async def running(options: RunOptions, more_sources: MoreSources = MappingProxyT
             kinds = {name: tuple(kinds) for name, (kinds, _) in planned.items()}
             started = ControlPlaneStarted(version=version("controlplane"), settings=options.settings(), sources=kinds)
             await core.append("controlplane", [started])
+            journal.end_all()
             if infra is not None:
                 group.start_soon(infra.run)
             made.extend(make(core) for _, make in planned.values())
@@ -172,9 +174,11 @@ async def running(options: RunOptions, more_sources: MoreSources = MappingProxyT
 
 
 def _say(line: Line) -> None:
-    """What is wrong with a listener stands in a status that nobody may be looking at."""
+    """What is wrong with a listener or a resource stands in a status that nobody may be looking at."""
     if line.kind == "wrong" and line.about == "listener":
         _log.warning("listener_not_programmed", detail=line.text)
+    if line.kind == "wrong" and line.about == "resource":
+        _log.error("resource_rejected", detail=line.text)
 
 
 class _Facts:
@@ -198,6 +202,15 @@ class _Facts:
                 type=fact.type_url.rpartition(".")[2],
                 names=[name for name, _ in fact.resources],
                 message=fact.message,
+            )
+        if isinstance(fact, DeliveryWithheld):
+            _log.warning(
+                "delivery_withheld",
+                proxy=fact.proxy,
+                gateway=fact.scope,
+                type=fact.type_url.rpartition(".")[2],
+                name=fact.name,
+                clusters=fact.clusters,
             )
         self.journal.put(fact)
         if self.infra is not None and isinstance(fact, ProxyRejected):

@@ -122,10 +122,10 @@ def clusters_of_route(body: bytes) -> tuple[str, ...]:
     action = Route.parse(body).route
     if action is None:
         return ()
-    found = {action.cluster, *(mirror.cluster for mirror in action.request_mirror_policies)}
+    found = {action.cluster or "", *(mirror.cluster for mirror in action.request_mirror_policies)}
     if action.weighted_clusters is not None:
         found |= {share.name for share in action.weighted_clusters.clusters}
-    return tuple(sorted(found - {"", None, UNRESOLVED_CLUSTER}))
+    return tuple(sorted(found - {"", UNRESOLVED_CLUSTER}))
 
 
 def route_configuration_uses(row: Resource) -> Iterator[tuple[str, ...]]:
