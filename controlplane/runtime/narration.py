@@ -10,12 +10,15 @@ import msgspec
 import orjson
 
 from controlplane.krt import Commit
-from controlplane.model.conditions import ConditionType
+from controlplane.model.conditions import ConditionType, Reason
 from controlplane.model.ir import ObjectStatus
 from controlplane.model.served_names import short_type
 from controlplane.reducers.proxies import RejectedResource
 from controlplane.runtime.core import Core, State
 from controlplane.translate import TypeUrl
+
+
+_PROGRAMMED = (str(Reason.PROGRAMMED), "")
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -46,11 +49,7 @@ def narrate(state: State, commit: Commit) -> Iterator[Line]:
             yield Line("wrong", f"{part.reason}; what it held before is served")
         elif lost is not None:
             yield Line("mended", f"{lost.key[1]} can be read again")
-    for (name, listener), message in _not_programmed(state, commit):
-        if message:
-            yield Line("wrong", f"{name}: listener {listener}: {message}", "listener")
-        else:
-            yield Line("mended", f"{name}: listener {listener} is programmed", "listener")
+    yield from _listeners(state, commit)
     for earlier, later in commit.delta(base.proxy_rejections).values():
         known = earlier.rejections if earlier is not None else ()
         for rejection in later.rejections if later is not None else ():
@@ -89,22 +88,30 @@ def _called(row: RejectedResource) -> str:
     return f"{short_type(type_url)} {name} of {gateway}"
 
 
-def _not_programmed(state: State, commit: Commit) -> Iterator[tuple[tuple[str, str], str]]:
-    """Listeners whose Programmed condition changed: by gateway and name, why it is False; empty where it is True again."""
+def _listeners(state: State, commit: Commit) -> Iterator[Line]:
+    """Listeners that are wrong now, and those that are no longer. One that only waits for its proxies is as it should be."""
     for old, new in commit.delta(state.rows.statuses).values():
         row = new or old
         if row is None or not row.key.startswith("Gateway "):
             continue
         before, after = _programmed(old), _programmed(new)
-        for listener in sorted(after):
-            if before.get(listener, "") != after[listener]:
-                yield (row.key, listener), after[listener]
+        for listener, (reason, message) in sorted(after.items()):
+            what = f"{row.key}: listener {listener}"
+            was, waits = before.get(listener, _PROGRAMMED), reason == Reason.PENDING
+            was_wrong = was[0] not in (Reason.PENDING, Reason.PROGRAMMED)
+            if reason == Reason.PROGRAMMED and was_wrong:
+                yield Line("mended", f"{what} is programmed", "listener")
+            elif waits and was_wrong:
+                yield Line("note", f"{what}: {message}", "listener")
+            elif not waits and reason != Reason.PROGRAMMED and was != (reason, message):
+                yield Line("wrong", f"{what}: {message}", "listener")
 
 
-def _programmed(status: ObjectStatus | None) -> dict[str, str]:
+def _programmed(status: ObjectStatus | None) -> dict[str, tuple[str, str]]:
+    """Reason and message of each listener's Programmed condition."""
     document = orjson.loads(status.document) if status is not None else {}
     return {
-        listener["name"]: condition["message"] if condition["status"] == "False" else ""
+        listener["name"]: (condition["reason"], condition["message"])
         for listener in document.get("listeners", ())
         for condition in listener["conditions"]
         if condition["type"] == ConditionType.PROGRAMMED

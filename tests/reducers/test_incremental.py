@@ -19,24 +19,35 @@ from controlplane.model.decode import Decoded, Rejected, decode_object
 from controlplane.model.events import (
     AnyEvent,
     ControlPlaneStarted,
+    DeliveryResumed,
+    DeliveryWithheld,
     ListenerFailed,
     ListenerRecovered,
     ObjectApplied,
     ObjectDeleted,
     ObjectRejected,
+    ProxyAcknowledged,
     ProxyConnected,
     ProxyDisconnected,
+    RejectedPart,
+    RejectionEnded,
+    ResourceRejected,
     Settings,
     SourceSynced,
 )
 from controlplane.model.kubernetes import Secret
 from controlplane.model.objects import KINDS, KubernetesObject
 from controlplane.model.references import FieldProblem, ObjectReference
+from controlplane.reducers.proxies import RejectedResource
 from controlplane.runtime.core import State
 from controlplane.runtime.document import snapshot
-from controlplane.translate import TypeUrl
+from controlplane.runtime.rejections import end
+from controlplane.translate import TypeUrl, clusters_of_route
+from controlplane.translate.held import EndedRejection
+from controlplane.translate.resource import content_version
 from tests.reducers.istio_manifests import LOCALITIES, VERSIONS, mesh_manifests, mesh_working_set
 from tests.reducers.manifests import NAMESPACES, SECRETS
+from tests.reducers.rejecting import routes_of
 
 _HISTORY = ("settings", "source_kinds", "source_parts", "reports", "proxies", "proxy_rejections")
 """Collections whose rows say when something was, which differs between two histories of one state."""
@@ -64,20 +75,26 @@ def reference_to(obj: KubernetesObject) -> ObjectReference:
     return ObjectReference(obj.kind, obj.metadata.namespace, obj.metadata.name)
 
 
-def started(infra: str) -> ControlPlaneStarted:
+def started(infra: str, *, observe: bool = False) -> ControlPlaneStarted:
     address = "127.0.0.1" if infra == "host" else "0.0.0.0"
-    made = Settings(infra=infra, listen_address=address)  # type: ignore[arg-type]
+    made = Settings(infra=infra, listen_address=address, observe_proxies=observe)  # type: ignore[arg-type]
     return ControlPlaneStarted(version="test", settings=made, sources={"files": tuple(KINDS)})
 
 
 def visible(state: State) -> dict[str, Any]:
     """Every row of every collection, but for those that are history."""
-    return {c.name: c.rows() for c in state.graph.collections if c.name not in _HISTORY}
+    return {c.name: [_timeless(r) for r in c.rows()] for c in state.graph.collections if c.name not in _HISTORY}
+
+
+def _timeless(row: Any) -> Any:
+    """A row without the seq of the event that it came from."""
+    return msgspec.structs.replace(row, seq=0) if isinstance(row, RejectedResource | EndedRejection) else row
 
 
 def served(document: dict[str, Any]) -> tuple[str, bytes]:
-    """What everybody is served, and what each class of clients is."""
-    return document["version"], msgspec.json.encode(document.get("clients"), order="deterministic")
+    """What everybody is served, what each class of clients is, and what is said."""
+    more = [document.get("clients"), document["statuses"]]
+    return document["version"], msgspec.json.encode(more, order="deterministic")
 
 
 class Incremental(RuleBasedStateMachine):
@@ -91,7 +108,11 @@ class Incremental(RuleBasedStateMachine):
         self.rejected: dict[ObjectReference, tuple[FieldProblem, ...]] = {}
         self.failed: set[tuple[str, str, int]] = set()
         self.proxies: dict[str, ProxyConnected] = {}
+        self.rejections: dict[tuple[str, str, str], list[ResourceRejected]] = {}
+        self.withheld: dict[tuple[str, str, str], DeliveryWithheld] = {}
+        self.acknowledged: dict[str, ProxyAcknowledged] = {}
         self.infra = "none"
+        self.observe = False
         self.versions: dict[int, tuple[str, bytes]] = {}
 
     def append(self, *events: AnyEvent) -> None:
@@ -106,11 +127,15 @@ class Incremental(RuleBasedStateMachine):
                     self.rejected.pop(reference, None)
                 case ObjectRejected(reference, errors):
                     self.rejected[reference] = errors
+                case ResourceRejected(gateway, type_url, name):
+                    self.rejections.setdefault((gateway, type_url, name), []).append(event)
+                case RejectionEnded(gateway, type_url, name):
+                    self.rejections.pop((gateway, type_url, name), None)
 
-    @initialize(infra=st.sampled_from(["none", "host"]))
-    def start(self, infra: str) -> None:
-        self.infra = infra
-        self.append(started(infra), SourceSynced(tuple(KINDS)))
+    @initialize(infra=st.sampled_from(["none", "host"]), observe=st.booleans())
+    def start(self, infra: str, observe: bool) -> None:
+        self.infra, self.observe = infra, observe
+        self.append(started(infra, observe=observe), SourceSynced(tuple(KINDS)))
         self.apply(mesh_working_set())
         self.append(ObjectApplied(certificate("cert1", "alpha", "aa")))
         types = {row.key[1] for row in self.state.translation.resources.rows()}
@@ -181,14 +206,92 @@ class Incremental(RuleBasedStateMachine):
         proxy = data.draw(st.sampled_from(sorted(self.proxies)))
         self.append(ProxyDisconnected(proxy))
         del self.proxies[proxy]
+        self.acknowledged.pop(proxy, None)
+        self.withheld = {key: event for key, event in self.withheld.items() if key[0] != proxy}
+
+    @precondition(lambda self: self.proxies)
+    @rule(data=st.data(), port=st.sampled_from([8080, 8443]))
+    def acknowledge(self, data: st.DataObject, port: int) -> None:
+        proxy = data.draw(st.sampled_from(sorted(self.proxies)))
+        address = "127.0.0.1" if self.infra == "host" else "0.0.0.0"
+        event = ProxyAcknowledged(proxy, self.state.seq, (f"listener~{address}~{port}",))
+        self.append(event)
+        self.acknowledged[proxy] = event
+
+    @precondition(lambda self: self.state.translation.resources.rows())
+    @rule(data=st.data(), kept=st.sampled_from(["bytes", "version", "nothing"]), of_client=st.booleans())
+    def reject_resource(self, data: st.DataObject, kept: str, of_client: bool) -> None:
+        """Proxies reject what is served just now, for the sake of some of its routes or as a whole."""
+        rows = (self.of_clients() if of_client else []) or self.of_gateways()
+        gateway, type_url, name, version, body = data.draw(st.sampled_from(rows))
+        others = [row for row in rows if row[1] == type_url and row[4]]
+        fallback = data.draw(st.sampled_from(others)) if kept == "bytes" and others else ("", "", "", "", b"")
+        parts: tuple[RejectedPart, ...] = ()
+        if type_url == TypeUrl.VIRTUAL_HOST and body and data.draw(st.booleans()):
+            routes = routes_of(body)
+            old = routes_of(fallback[4]) if fallback[4] else {}
+            guilty = data.draw(st.lists(st.sampled_from(sorted(routes)), max_size=2, unique=True)) if routes else []
+            parts = tuple(
+                RejectedPart(key, content_version(routes[key]), old.get(key, b""), clusters_of_route(old.get(key, b"")))
+                for key in guilty
+            )
+        self.append(
+            ResourceRejected(
+                gateway=gateway,
+                type_url=type_url,
+                name=name,
+                version=version,
+                proxy="p",
+                message="words",
+                fallback_version="" if kept == "nothing" or parts else "before",
+                fallback=b"" if parts or type_url == TypeUrl.SECRET else fallback[4],
+                fallback_clusters=data.draw(st.sampled_from([(), ("kube_alpha_s1_80",), ("kube_alpha_s2_80",)])),
+                parts=parts,
+                origins=("HTTPRoute alpha/r1",),
+            )
+        )
+
+    def of_gateways(self) -> list[tuple[str, str, str, str, bytes]]:
+        rows = self.state.translation.resources.rows()
+        return [(*row.key, row.version, row.body) for row in rows if row.is_served]
+
+    def of_clients(self) -> list[tuple[str, str, str, str, bytes]]:
+        rows = self.state.translation.client_resources.rows()
+        return [(row.key[0], *row.key[2:], row.version, row.body) for row in rows if row.is_served]
+
+    @precondition(lambda self: self.state.translation.ended_rejections.rows())
+    @rule()
+    def end_rejections(self) -> None:
+        """As the runtime does after a commit; then nothing is left to end."""
+        for over in self.state.translation.ended_rejections.rows():
+            row = self.state.rows.base.rejections.get(over.key)
+            assert row is not None
+            self.append(*end(row, over))
+        assert self.state.translation.ended_rejections.rows() == ()
+
+    @precondition(lambda self: self.proxies)
+    @rule(data=st.data(), resumes=st.booleans())
+    def withhold(self, data: st.DataObject, resumes: bool) -> None:
+        proxy = data.draw(st.sampled_from(sorted(self.proxies)))
+        key = (proxy, str(TypeUrl.VIRTUAL_HOST), "http~8080/a.example.com")
+        if resumes:
+            self.append(DeliveryResumed(*key))
+            self.withheld.pop(key, None)
+        else:
+            gateway = self.proxies[proxy].gateway
+            event = DeliveryWithheld(proxy, gateway, *key[1:], ("kube_alpha_s1_80",), ("HTTPRoute alpha/r1",))
+            self.append(event)
+            self.withheld[key] = event
 
     @rule()
     def restart(self) -> None:
-        self.append(started(self.infra))
+        self.append(started(self.infra, observe=self.observe))
         assert not self.state.translation.resources.synced
         self.append(SourceSynced(tuple(KINDS)))
         self.failed.clear()
         self.proxies.clear()
+        self.acknowledged.clear()
+        self.withheld.clear()
 
     @rule()
     def continue_from_checkpoint(self) -> None:
@@ -209,13 +312,15 @@ class Incremental(RuleBasedStateMachine):
         applied = [ObjectApplied(obj) for obj in reversed(self.objects.values())]
         # Remarks are part of the state as well; take them from where they were recorded.
         reports = {row.key: row for row in self.state.rows.base.reports.rows()}
-        events: list[AnyEvent] = [started(self.infra)]
+        events: list[AnyEvent] = [started(self.infra, observe=self.observe)]
         for event in applied:
             report = reports[f"{event.object.kind} {event.object.key}"]
             events.append(msgspec.structs.replace(event, warnings=report.warnings, unsupported=report.unsupported))
         events += [ObjectRejected(reference, errors) for reference, errors in self.rejected.items()]
         events += [ListenerFailed(*key, "taken") for key in sorted(self.failed)]
         events += reversed(self.proxies.values())
+        events += [*self.acknowledged.values(), *self.withheld.values()]
+        events += [event for key in sorted(self.rejections) for event in self.rejections[key]]
         fresh.apply(log.append([*events, SourceSynced(tuple(KINDS))], source="files"))
         mine, theirs = visible(self.state), visible(fresh)
         for name, rows in mine.items():

@@ -12,7 +12,8 @@ from controlplane.runtime.options import AskedClient, RunOptions, mesh_settings
 
 
 def test_without_options_the_settings_are_the_defaults() -> None:
-    assert mesh_settings({}) == RunOptions().settings() == Settings()
+    assert mesh_settings({}) == RunOptions(observe_proxies=False).settings() == Settings()
+    assert RunOptions().settings() == Settings(observe_proxies=True), "who runs sees what proxies have"
     assert mesh_settings({"INGRESS_USE_WAYPOINTS": "", "WAYPOINT_CLASSES": ""}) == Settings()
 
 
