@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from typing import TypeAlias
 
 import msgspec
@@ -86,7 +86,7 @@ class _Entry:
         )
 
 
-def explain(collection: Collection[Row], key: Key, depth: int, entries: int) -> Explanation:
+def explain(collection: Collection[Row], key: Key, depth: int, entries: int, width: int) -> Explanation:
     """Explain a row, breadth first, so that what is left out for want of entries is the farthest away."""
     root = _Entry(collection, key, "")
     opened: set[tuple[Collection[Row], Key]] = set()
@@ -99,9 +99,11 @@ def explain(collection: Collection[Row], key: Key, depth: int, entries: int) -> 
             entry.repeated = bool(entry.collection.inputs)
             continue
         opened.add((entry.collection, entry.key))
+        shown: Counter[str] = Counter()
         for cause in entry.collection._causes(entry.key):
             for found in cause.keys or (None,):
-                if level >= depth or entries <= 1:
+                shown[cause.collection.name] += 1
+                if level >= depth or entries <= 1 or shown[cause.collection.name] > width:
                     entry.omitted += 1
                     continue
                 entries -= 1

@@ -90,7 +90,9 @@ class Graph(Declarations):
         """All that fails as of the last commit, by collection in declaration order, then by key."""
         return tuple(failure for node in self._nodes for failure in node.failures())
 
-    def explain(self, collection: str, key: Key, *, depth: int = 32, entries: int = 1000) -> Explanation:
+    def explain(
+        self, collection: str, key: Key, *, depth: int = 32, entries: int = 1000, width: int = 1000
+    ) -> Explanation:
         """What a row was made of, down to the sources.
 
         Args:
@@ -98,12 +100,14 @@ class Graph(Declarations):
             key: Its key; one without a row is explained as absent.
             depth: How many steps down to go.
             entries: How many rows and reads to show at most. What is left out is counted (``omitted``).
+            width: How many rows of one collection to show at most below a row: one that is made of thousands would else leave
+                no entry for what these were made of.
 
         Raises:
             GraphError: There is no such collection, or a commit is under way (ask again after it).
         """
         self._require_rest("explain a row")
-        return explain(self.collection(collection), key, depth, entries)
+        return explain(self.collection(collection), key, depth, entries, width)
 
     def mermaid(self) -> str:
         """The graph as a mermaid flowchart, drawn from what is declared."""

@@ -17,7 +17,6 @@ from controlplane.reducers.proxies import RejectedResource
 from controlplane.runtime.core import Core, State
 from controlplane.translate import TypeUrl
 
-
 _PROGRAMMED = (str(Reason.PROGRAMMED), "")
 
 

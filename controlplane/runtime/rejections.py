@@ -7,12 +7,12 @@ written once, however many proxies say the same. When the offer changes, what is
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import groupby
-from typing import Final
+from itertools import groupby, islice
+from typing import Any, Final
 
 import msgspec
 
-from controlplane.krt import Explanation
+from controlplane.krt import Collection, Explanation
 from controlplane.model.events import (
     AnyEvent,
     DeliveryWithheld,
@@ -20,23 +20,31 @@ from controlplane.model.events import (
     RejectionEnded,
     ResourceRejected,
 )
+from controlplane.model.ir import ResolvedRoute
 from controlplane.model.served_names import TypeUrl
 from controlplane.reducers.proxies import RejectedResource, ResourceKey
 from controlplane.reducers.rejections import route_of
 from controlplane.runtime.core import State
 from controlplane.translate import clusters_of_route
+from controlplane.translate.choices import BY_ADDRESS
 from controlplane.translate.held import EndedRejection
 from controlplane.translate.resource import content_version
 from controlplane.xds import events as xds
 
 MOST_ORIGINS: Final = 64
 """Objects that an event names."""
-_ENTRIES: Final = 400
-"""Rows and reads that are looked at to find them, the nearest first: a few milliseconds, whatever the size of the world."""
+_MOST_OTHERS: Final = 16
+"""Those of them that are no HTTPRoutes."""
+_ENTRIES: Final = 1_000
+"""Rows and reads that are looked at to find them, the nearest first, and below each row no more of one collection than objects
+are named: some milliseconds, whatever the size of the world."""
 _ORIGINS: Final = (
     "Gateway", "HTTPRoute", "ServiceEntry", "WorkloadEntry", "DestinationRule", "AuthorizationPolicy",
 )  # fmt: skip
 """Kinds that people write and that a rejection can be the fault of."""
+_ROUTE: Final = "HTTPRoute "
+_HOSTS: Final = "virtual_hosts"
+_OF_CLUSTERS: Final = frozenset({str(TypeUrl.CLUSTER), str(TypeUrl.LOAD_ASSIGNMENT)})
 _BODILESS: Final = frozenset({str(TypeUrl.SECRET)})
 
 
@@ -77,35 +85,60 @@ def withheld_event(fact: xds.DeliveryWithheld) -> DeliveryWithheld:
 def find_origins(state: State, key: ResourceKey, parts: Iterable[RejectedPart] = ()) -> tuple[str, ...]:
     """Objects that a resource was made of, ``Kind namespace/name``, sorted: at most ``MOST_ORIGINS``, the nearest.
 
-    Of a virtual host with routes at fault: the HTTPRoutes of these alone, which their names tell.
+    Of a virtual host with routes at fault: the HTTPRoutes of these alone, which their names tell. Of a cluster: the HTTPRoutes
+    that lead there, not whatever stands beside them in a virtual host.
     """
     if guilty := _routes_of(parts):
         return guilty
     kinds = {state.rows.base.of_kind(kind).name: kind for kind in _ORIGINS}
     found: dict[str, None] = {}
-    for tree in _explanations(state, key):
-        for node in walk(tree):
-            if node.collection in kinds and not node.absent and len(found) < MOST_ORIGINS:
-                found[f"{kinds[node.collection]} {node.key}"] = None
-    return tuple(sorted(found))
+    tree = _explanation(state, key)
+    for node in walk(tree) if tree is not None else ():
+        if node.collection in kinds and not node.absent:
+            found[f"{kinds[node.collection]} {node.key}"] = None
+    others = [origin for origin in found if not origin.startswith(_ROUTE)][:_MOST_OTHERS]
+    routes = [origin.removeprefix(_ROUTE) for origin in found if origin.startswith(_ROUTE)]
+    if tree is not None and key[1] in _OF_CLUSTERS:
+        routes = _using(state, tree, key[2].removesuffix(BY_ADDRESS), routes)
+    return tuple(sorted([*others, *(f"{_ROUTE}{route}" for route in routes)][:MOST_ORIGINS]))
+
+
+def _using(state: State, tree: Explanation, cluster: str, candidates: Iterable[str]) -> list[str]:
+    """Routes that lead to a cluster, of these and of the virtual hosts that name it. Cost: O(the routes of these hosts)."""
+    hosts = [
+        state.rows.attachments.hosts.get(n.key) for n in walk(tree) if n.collection == _HOSTS and n.key is not None
+    ]
+    of_hosts = (row.key[3] for group in hosts if group is not None for row in group.rows)
+    using = (
+        name for name in dict.fromkeys((*candidates, *of_hosts)) if _leads_to(state.rows.routes.get(name), cluster)
+    )
+    return [*islice(using, MOST_ORIGINS)]
+
+
+def _leads_to(route: ResolvedRoute | None, cluster: str) -> bool:
+    rules = route.rules if route is not None else ()
+    return any(
+        cluster in (*(target.cluster for target in rule.backends), *(mirror.cluster for mirror in rule.mirrors))
+        for rule in rules
+    )
 
 
 def _routes_of(parts: Iterable[RejectedPart]) -> tuple[str, ...]:
     places = (route_of(part.name) for part in parts)
-    return tuple(sorted({f"HTTPRoute {place[0]}" for place in places if place is not None})[:MOST_ORIGINS])
+    return tuple(sorted({f"{_ROUTE}{place[0]}" for place in places if place is not None})[:MOST_ORIGINS])
 
 
-def _explanations(state: State, key: ResourceKey) -> Iterator[Explanation]:
-    served = state.translation.resources
-    if served.get(key) is not None:
-        yield state.graph.explain(served.name, key, entries=_ENTRIES)
-        return
-    own = state.translation.client_resources
-    for client in state.rows.clients.classes.rows():
-        row = own.get((client.key[0], client.key[1], *key[1:])) if client.key[0] == key[0] else None
-        if row is not None:
-            yield state.graph.explain(own.name, row.key, entries=_ENTRIES)
-            return
+def _explanation(state: State, key: ResourceKey) -> Explanation | None:
+    served: Collection[Any] = state.translation.resources
+    found: Any = key
+    if served.get(key) is None:
+        served = state.translation.client_resources
+        classes = (row.key for row in state.rows.clients.classes.rows() if row.key[0] == key[0])
+        keys = ((*of_class, *key[1:]) for of_class in classes)
+        found = next((own for own in keys if served.get(own) is not None), None)
+    if found is None:
+        return None
+    return state.graph.explain(served.name, found, entries=_ENTRIES, width=MOST_ORIGINS)
 
 
 def walk(tree: Explanation) -> list[Explanation]:

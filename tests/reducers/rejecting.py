@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from controlplane._proto.envoy.config.route.v3 import Route, VirtualHost
+from controlplane._proto.envoy.config.route.v3 import VirtualHost
 from controlplane.log import MemoryLog, Transaction
 from controlplane.model.codec import EventCodec
 from controlplane.model.decode import Decoded, decode_object
@@ -20,7 +20,7 @@ from controlplane.model.events import (
     Settings,
     SourceSynced,
 )
-from controlplane.model.objects import KINDS
+from controlplane.model.objects import KINDS, KubernetesObject
 from controlplane.model.references import ObjectReference
 from controlplane.runtime.core import State
 from controlplane.translate import TypeUrl, clusters_of_route
@@ -68,8 +68,8 @@ class World:
         self.state = State()
         self.settings = settings or Settings()
         self.start()
-        base = [gateway_class(), gateway(), *service("one"), *service("two"), *objects]
-        self.apply(*base)
+        self.objects = decoded(gateway_class(), gateway(), *service("one"), *service("two"), *objects)
+        self.append(*map(ObjectApplied, self.objects))
         self.append(SourceSynced(tuple(KINDS)))
 
     def start(self) -> None:
@@ -81,9 +81,7 @@ class World:
         self.state.apply(self.log.append(events, source="files"))
 
     def apply(self, *objects: Manifest) -> None:
-        found = [decode_object(raw) for raw in objects]
-        assert all(isinstance(one, Decoded) for one in found), found
-        self.append(*(ObjectApplied(one.object) for one in found if isinstance(one, Decoded)))
+        self.append(*map(ObjectApplied, decoded(*objects)))
 
     def delete(self, kind: str, name: str) -> None:
         self.append(ObjectDeleted(ObjectReference(kind, "demo", name)))
@@ -160,6 +158,13 @@ class World:
         return state
 
 
+def decoded(*objects: Manifest) -> list[KubernetesObject]:
+    """Manifests as objects."""
+    found = [decode_object(raw) for raw in objects]
+    assert all(isinstance(one, Decoded) for one in found), found
+    return [one.object for one in found if isinstance(one, Decoded)]
+
+
 def told(conditions: list[dict[str, str]]) -> dict[str, tuple[str, str, str]]:
     """Conditions by type: status, reason, message."""
     return {c["type"]: (c["status"], c["reason"], c["message"]) for c in conditions}
@@ -168,8 +173,3 @@ def told(conditions: list[dict[str, str]]) -> dict[str, tuple[str, str, str]]:
 def routes_of(body: bytes) -> dict[str, bytes]:
     """The encoded routes of an encoded virtual host, by name."""
     return {found.name: bytes(found) for found in VirtualHost.parse(body).routes}
-
-
-def route_body(name: str) -> bytes:
-    """An encoded route that nobody serves."""
-    return bytes(Route(name=name))
