@@ -97,6 +97,8 @@ class RejectedRoute(msgspec.Struct, frozen=True):
     fallback: bytes
     """Empty where there was none: the route is left out."""
     fallback_clusters: tuple[str, ...]
+    cluster: str = ""
+    """Where it is not at fault itself: the cluster that it names, with whose rejection it ends."""
 
 
 class RejectedResource(msgspec.Struct, frozen=True):
@@ -208,7 +210,9 @@ def add_rejection(before: RejectedResource | None, event: ResourceRejected, seq:
         )
     for part in event.parts:
         parts.pop(part.digest, None)
-        parts[part.digest] = RejectedRoute(part.name, part.digest, event.message, part.fallback, part.fallback_clusters)
+        parts[part.digest] = RejectedRoute(
+            part.name, part.digest, event.message, part.fallback, part.fallback_clusters, part.cluster
+        )
     kept = sorted([*parts.values()][-MOST_PARTS:], key=lambda part: part.digest)
     origins = {*event.origins, *(before.origins if before is not None else ())}
     return RejectedResource(

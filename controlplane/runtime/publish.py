@@ -10,12 +10,13 @@ import structlog
 from controlplane.infra import HostInfra
 from controlplane.krt import Collection, Commit
 from controlplane.model.services import Client
+from controlplane.reducers.proxies import RejectedResource
 from controlplane.runtime.core import State
 from controlplane.runtime.readiness import Readiness
 from controlplane.translate.resource import ClientResource, Resource
 from controlplane.xds import Views
 
-R = TypeVar("R", Client, ClientResource, Resource)
+R = TypeVar("R", Client, ClientResource, RejectedResource, Resource)
 S = TypeVar("S", ClientResource, Resource)
 _log = structlog.get_logger(__name__)
 
@@ -48,6 +49,7 @@ class Publisher:
             ((*row.key, _served(new)) for row, new in _changes(commit, state.translation.client_resources)),
             ((row.key, _place(new)) for row, new in _changes(commit, state.rows.clients.clients)),
             seq=commit.seq,
+            rejections=((*row.key, new is not None) for row, new in _changes(commit, state.rows.base.rejections)),
         )
         if state.is_complete and not self._views.is_open:
             _log.info("gate_opened", seq=commit.seq, resources=len(state.translation.resources))
@@ -66,6 +68,7 @@ class Publisher:
             ((*row.key, _served(row)) for row in state.translation.client_resources.rows()),
             ((row.key, _place(row)) for row in clients),
             seq=state.seq,
+            rejections=((*row.key, True) for row in state.rows.base.rejections.rows()),
         )
         if state.is_complete or self._recorded:
             self._views.open()

@@ -146,13 +146,17 @@ def cluster_uses(row: Resource) -> Iterator[tuple[str, ...]]:
 def declare_held_hosts(graph: Graph, state: State, hosts: VirtualHosts) -> Collection[HeldHost]:
     """What is served in the place of rejected virtual hosts. Cost of one: O(its routes) at each change of it."""
 
+    def is_rejected(fetch: Fetch, gateway: str, cluster: str) -> bool:
+        return fetch.exists(state.base.rejections, (gateway, str(TypeUrl.CLUSTER), cluster))
+
     def hold(row: RejectedResource, fetch: Fetch) -> HeldHost | None:
         gateway, type_url, name = row.key
         route_configuration, _, hostname = name.partition("/")
         key = (gateway, route_configuration, hostname)
         if type_url != TypeUrl.VIRTUAL_HOST or (offered := fetch(hosts.rows, key)) is None:
             return None
-        mended, parts = without_parts(hosts.entries(fetch, key), row.parts) if row.parts else ([], ())
+        rejected = [part for part in row.parts if not part.cluster or is_rejected(fetch, gateway, part.cluster)]
+        mended, parts = without_parts(hosts.entries(fetch, key), rejected) if rejected else ([], ())
         if parts:
             offered = lay_together(key, mended)
         form = row.form(offered.version)
@@ -162,7 +166,8 @@ def declare_held_hosts(graph: Graph, state: State, hosts: VirtualHosts) -> Colle
             return None
         return HeldHost(row.key, Resource(row.key, offered.version, offered.body, offered.clusters), (), parts)
 
-    return graph.map("held_hosts", HeldHost, state.base.rejections, hold, reads=(hosts.rows, *hosts.reads))
+    reads = (state.base.rejections, hosts.rows, *hosts.reads)
+    return graph.map("held_hosts", HeldHost, state.base.rejections, hold, reads=reads)
 
 
 def without_parts(
