@@ -12,6 +12,7 @@ from controlplane.xds.events import (
     ProxyRejected,
     ResourceRejected,
 )
+from controlplane.xds.identity import IdentityRule
 from controlplane.xds.limits import Limits
 from controlplane.xds.machine import Machine
 from controlplane.xds.node import Locality, Node
@@ -20,16 +21,19 @@ from controlplane.xds.scope import ClientView
 from controlplane.xds.server import XdsServer
 from controlplane.xds.settings import Settings
 from controlplane.xds.tables import Resolve, Resource
+from controlplane.xds.tls import Certificates, TlsFileError, TlsFiles
 from controlplane.xds.views import Assignment, Change, ClientChange, Views
 
 __all__ = [
     "Assignment",
+    "Certificates",
     "Change",
     "ClientChange",
     "ClientView",
     "DeliveryResumed",
     "DeliveryWithheld",
     "Event",
+    "IdentityRule",
     "Limits",
     "Locality",
     "Machine",
@@ -44,6 +48,8 @@ __all__ = [
     "Resource",
     "ResourceRejected",
     "Settings",
+    "TlsFileError",
+    "TlsFiles",
     "Views",
     "XdsError",
     "XdsServer",

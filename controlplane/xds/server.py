@@ -4,7 +4,6 @@ grpclib carries bytes, the machine decides, the views hold what is true. Here st
 boundary at which an error ends one stream and no other.
 """
 
-import asyncio
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -13,17 +12,20 @@ import structlog
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
 
+from controlplane.xds.admission import Rate, Turns
+from controlplane.xds.connections import Server
 from controlplane.xds.errors import XdsError, exhausted
 from controlplane.xds.events import OnEvent
+from controlplane.xds.identity import IdentityRule
+from controlplane.xds.refusals import Refusals
 from controlplane.xds.settings import Settings
 from controlplane.xds.stream import SHUTDOWN, ProxyStream
-from controlplane.xds.transport import PassThrough, Rpc, Server
+from controlplane.xds.tls import Certificates
+from controlplane.xds.transport import PassThrough, Rpc, connection_of
 from controlplane.xds.views import Views
 
 log = structlog.get_logger(__name__)
 
-REFUSAL_SECONDS = 60.0
-MAX_REFUSALS = 100
 SERVICE = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
 
 
@@ -36,6 +38,8 @@ class XdsServer:
         settings: Limits and times.
         services: Further grpclib services on the same port.
         first_stream: The first stream's number; later than any that the views may still know from elsewhere.
+        certificates: For TLS; None serves plaintext.
+        identities: Which certificate may ask for what; None, or certificates that ask clients for none, let everybody ask.
     """
 
     def __init__(
@@ -46,16 +50,22 @@ class XdsServer:
         services: Collection[Any] = (),
         *,
         first_stream: int = 1,
+        certificates: Certificates | None = None,
+        identities: IdentityRule | None = None,
     ) -> None:
         self.views = views
         self.on_event = on_event
         self.settings = settings or Settings()
+        self.certificates = certificates
+        self._identities = identities if certificates is not None and certificates.asks_clients else None
         self._services = services
         self._server: Server | None = None
         self._streams: dict[int, ProxyStream] = {}
         self._stream_numbers = first_stream - 1
         self._counters: dict[str, int] = {}
-        self._refusals: dict[str, float] = {}
+        self._refusals = Refusals()
+        self.rate = Rate(self.settings.streams_per_second, self.settings.streams_burst, self.settings.admission_seconds)
+        self.turns = Turns(self.settings.streams_at_once, self.settings.turn_seconds)
         self._is_stopping = False
         self._all_ended = anyio.Event()
 
@@ -67,14 +77,17 @@ class XdsServer:
         """
         server = Server(
             [_Mapping(self._handlers()), *self._services],
+            self.settings,
+            self.count,
+            self._refusals,
+            lambda: None if self.certificates is None else self.certificates.context,
             codec=PassThrough(),
-            config=self.settings.grpc_configuration(),
         )
-        await server.start(host, port)
+        bound = await server.listen(host, port)
         self._server = server
         self._is_stopping = False
         self._all_ended = anyio.Event()
-        return server.port
+        return bound
 
     async def stop(self, deadline_seconds: float = 3.0) -> None:
         """Ends all streams with ``UNAVAILABLE``, each after the response under way, and then every connection.
@@ -107,9 +120,11 @@ class XdsServer:
         self._stream_numbers += 1
         number = self._stream_numbers
         self.count("streams")
+        connection = connection_of(rpc)
         stream = ProxyStream(self, rpc, number)
+        connection.streams += 1
         try:
-            self._admit()
+            self._admit(connection.streams)
             self._streams[number] = stream
             await stream.serve()
         except XdsError as error:
@@ -121,27 +136,39 @@ class XdsServer:
             log.exception("stream_failed", address=stream.address, proxy=stream.proxy)
             raise GRPCError(Status.INTERNAL, "the control plane failed on this stream; its log says why") from None
         finally:
+            connection.streams -= 1
             self._streams.pop(number, None)
             if self._is_stopping and not self._streams:
                 self._all_ended.set()
 
     def _log_refusal(self, stream: ProxyStream, error: XdsError) -> None:
-        """Once a minute for each reason: a proxy that is refused comes back several times a second."""
-        if error.code is Status.UNAVAILABLE:
+        if self._is_stopping and error.message == SHUTDOWN:
             return
-        now = asyncio.get_running_loop().time()
-        if now - self._refusals.get(error.message, -REFUSAL_SECONDS) < REFUSAL_SECONDS:
-            return
-        if len(self._refusals) >= MAX_REFUSALS:
-            self._refusals.clear()
-        self._refusals[error.message] = now
-        log.warning("stream_refused", address=stream.address, code=error.code.name, message=error.message)
+        self._refusals.tell("stream_refused", error.message, code=error.code.name, address=stream.address)
 
-    def _admit(self) -> None:
+    def _admit(self, on_connection: int) -> None:
         if self._is_stopping:
             raise XdsError(Status.UNAVAILABLE, SHUTDOWN)
         if len(self._streams) >= self.settings.max_streams:
             raise exhausted(f"{len(self._streams)} streams are open; the limit is {self.settings.max_streams}")
+        if on_connection > self.settings.max_connection_streams:
+            raise exhausted(
+                f"{on_connection - 1} streams are open on this connection; "
+                f"the limit is {self.settings.max_connection_streams}"
+            )
+
+    def permits(self, rpc: Rpc, scope: str) -> bool:
+        """Whether the client at the other end may read what a scope is served; everybody may where no rule is set."""
+        return self._identities is None or self._identities.permits(scope, connection_of(rpc).certificate())
+
+    def check(self, rpc: Rpc, scope: str) -> None:
+        """Refuses a client that may not read what a scope is served.
+
+        Raises:
+            XdsError: ``PERMISSION_DENIED``, with what was presented and what is needed.
+        """
+        if self._identities is not None:
+            self._identities.check(scope, connection_of(rpc).certificate())
 
     async def _whole(self, rpc: Rpc) -> None:
         raise GRPCError(
@@ -162,6 +189,16 @@ class XdsServer:
     def stream_count(self) -> int:
         """Open streams."""
         return len(self._streams)
+
+    @property
+    def connection_count(self) -> int:
+        """Open connections, those that shake hands included."""
+        return self._server.open_count if self._server is not None else 0
+
+    @property
+    def waiting_count(self) -> int:
+        """Streams that wait for their turn to begin."""
+        return self.rate.waiting + self.turns.waiting
 
     def statistics(self, *, versions: bool = True) -> list[dict[str, Any]]:
         """For each stream who the proxy is, and its ledger by type, in JSON's types; by stream number.

@@ -14,8 +14,9 @@ import structlog
 from grpclib.const import Status
 from grpclib.exceptions import StreamTerminatedError
 
+from controlplane.xds.admission import Rate, Turn, Turns
 from controlplane.xds.differences import Before
-from controlplane.xds.errors import XdsError
+from controlplane.xds.errors import XdsError, exhausted
 from controlplane.xds.events import (
     DeliveryResumed,
     DeliveryWithheld,
@@ -33,14 +34,15 @@ from controlplane.xds.node import Node, parse_node
 from controlplane.xds.response import Response
 from controlplane.xds.scope import ClientView
 from controlplane.xds.settings import Settings
-from controlplane.xds.transport import Rpc, abort, address_of, receive_message
-from controlplane.xds.types import SECRET
+from controlplane.xds.transport import Rpc, connection_of, receive_message
+from controlplane.xds.types import CLUSTER, SECRET
 from controlplane.xds.views import Views
 from controlplane.xds.wire import find_node, scan_request
 
 log = structlog.get_logger(__name__)
 
 ENDED = "the proxy ended the stream"
+LOST = "the connection was lost"
 SHUTDOWN = "the control plane is shutting down; connect again"
 
 
@@ -50,6 +52,11 @@ class Host(Protocol):
     views: Views
     settings: Settings
     on_event: OnEvent
+    rate: Rate
+    turns: Turns
+
+    def check(self, rpc: Rpc, scope: str) -> None:
+        """Raises where the client may not read what the scope is served."""
 
     def count(self, counter: str, by: int = 1) -> None:
         """Adds to a counter."""
@@ -80,7 +87,10 @@ class ProxyStream:
         self._settled_seq = 0
         self._reported_seq = 0
         self._report_timer: asyncio.TimerHandle | None = None
-        self.address = address_of(rpc)
+        self._answer_timer: asyncio.TimerHandle | None = None
+        self._turn: Turn | None = None
+        self._connection = connection_of(rpc)
+        self.address = self._connection.address
 
     @property
     def proxy(self) -> str:
@@ -97,16 +107,20 @@ class ProxyStream:
             node = await self._introduce()
             if node is None:
                 return
+            await self._host.rate.enter()
             self._connected(node)
             try:
                 await self._host.views.wait_open()
                 self._view = await self._host.views.wait_assigned(self.proxy)
+                self._turn = await self._host.turns.take()
                 await self._converse(self._view)
             except asyncio.CancelledError:
                 if not self._is_closing and self._reason == ENDED:
-                    self._reason = "the connection was lost"
+                    self._reason = self._connection.ended or LOST
                 raise
             finally:
+                self._end_turn()
+                self._end_wait()
                 self._host.views.leave(self.proxy)
                 if self._failure is not None:
                     failure = self._failure
@@ -119,11 +133,17 @@ class ProxyStream:
 
     async def _introduce(self) -> Node | None:
         """Who the proxy is, from its first request; that one is kept as it came until it can be answered."""
-        self._first = await self._receive()
+        seconds = self._host.settings.introduction_seconds
+        with anyio.move_on_after(seconds) as waiting:
+            self._first = await self._receive()
+        if waiting.cancelled_caught:
+            raise exhausted(f"the stream had no request for {seconds:g} s, which is the limit")
         if self._first is None:
             return None
-        self._node = parse_node(find_node(self._first))
-        return self._node
+        node = parse_node(find_node(self._first))
+        self._host.check(self._rpc, node.scope)
+        self._node = node
+        return node
 
     async def _converse(self, view: ClientView) -> None:
         self._machine = Machine(view, self._host.settings.limits)
@@ -137,7 +157,7 @@ class ProxyStream:
         try:
             await side()
         except (StreamTerminatedError, h2.exceptions.H2Error, ConnectionError):
-            self._reason = "the connection was lost"
+            self._reason = self._connection.ended or LOST
         except Exception as error:  # noqa: BLE001  carried to the stream's boundary, which counts and logs it
             self._failure = error
         scope.cancel()
@@ -146,6 +166,7 @@ class ProxyStream:
 
     async def _receive(self) -> bytes | None:
         data = await receive_message(self._rpc, self._host.settings.max_message)
+        self._end_wait()
         if data is not None:
             self._host.count("requests")
             self._host.count("received_octets", len(data))
@@ -155,6 +176,8 @@ class ProxyStream:
         data, self._first = self._first, None
         while data is not None:
             self._take(data)
+            del data  # nothing of it is kept while the next is waited for
+            await asyncio.sleep(0)  # grpclib does not pause where there is more to read; others want their turn
             data = await self._receive()
 
     def _take(self, data: bytes) -> None:
@@ -194,20 +217,43 @@ class ProxyStream:
         settings = self._host.settings
         seq = self._host.views.seq
         data = response.encode(system_version=str(seq), control_plane=settings.identifier)
-        watchdog = asyncio.get_running_loop().call_later(settings.send_seconds, self._overdue)
+        loop = asyncio.get_running_loop()
+        watchdog = loop.call_later(settings.send_seconds, self._not_read)
         try:
             await self._rpc.send_message(data)
         finally:
             watchdog.cancel()
+        self._end_turn()
+        if self._answer_timer is None and response.type_url != CLUSTER:
+            self._answer_timer = loop.call_later(settings.answer_seconds, self._not_answered)
         self._host.count("responses")
         self._host.count("sent_resources", len(response.versions))
         self._host.count("sent_octets", len(data))
         await asyncio.sleep(0)  # grpclib does not pause where the socket takes everything; others want their turn
 
-    def _overdue(self) -> None:
-        self._reason = f"the proxy did not read a response for {self._host.settings.send_seconds:g} s"
+    def _not_read(self) -> None:
+        self._abort(f"the proxy did not read a response for {self._host.settings.send_seconds:g} s")
+
+    def _not_answered(self) -> None:
+        """Nothing came at all since a response that has to be answered."""
+        self._answer_timer = None
+        if self._machine is not None and not self._machine.is_settled:
+            self._abort(f"the proxy did not answer a response for {self._host.settings.answer_seconds:g} s")
+
+    def _abort(self, reason: str) -> None:
+        self._reason = reason
         self._host.count("aborted")
-        abort(self._rpc)
+        self._connection.abort(reason)
+
+    def _end_wait(self) -> None:
+        if self._answer_timer is not None:
+            self._answer_timer.cancel()
+            self._answer_timer = None
+
+    def _end_turn(self) -> None:
+        if self._turn is not None:
+            self._turn.end()
+            self._turn = None
 
     def close(self) -> None:
         """Ends the stream after the response that is under way."""

@@ -161,8 +161,10 @@ async def serve() -> AsyncIterator[Callable[..., Any]]:
     """Starts servers with an open gate, and stops them."""
     servers: list[XdsServer] = []
 
-    async def start(settings: Settings | None = None, *, gate: bool = True, services: tuple[Any, ...] = ()) -> Served:
-        served = Served(settings, services)
+    async def start(
+        settings: Settings | None = None, *, gate: bool = True, services: tuple[Any, ...] = (), **security: Any
+    ) -> Served:
+        served = Served(settings, services, **security)
         served.port = await served.server.start("127.0.0.1", 0)
         servers.append(served.server)
         if gate:

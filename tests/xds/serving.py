@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from grpclib.client import Channel
@@ -21,6 +22,13 @@ from controlplane.xds.server import SERVICE
 PATIENCE_S = 10.0
 
 
+async def until(predicate: Callable[[], bool]) -> None:
+    """Returns once it is so."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not predicate():  # noqa: ASYNC110  (nothing tells us of counters)
+            await asyncio.sleep(0.005)
+
+
 class Row:
     """A resource."""
 
@@ -33,13 +41,13 @@ class Row:
 class Served:
     """A running server, and what it told."""
 
-    def __init__(self, settings: Settings | None = None, services: tuple[Any, ...] = ()) -> None:
+    def __init__(self, settings: Settings | None = None, services: tuple[Any, ...] = (), **security: Any) -> None:
         self.views = Views(resolve=lambda resource: resource.body)
         self.events: list[Event] = []
         self.knows_proxies = True
         """Whether a proxy that connects is known at once."""
         self._news = asyncio.Event()
-        self.server = XdsServer(self.views, self._on_event, settings, services)
+        self.server = XdsServer(self.views, self._on_event, settings, services, **security)
         self.port = 0
 
     def _on_event(self, event: Event) -> None:
@@ -127,15 +135,22 @@ class Client:
 
 
 @contextlib.asynccontextmanager
-async def connect(served: Served, method: str = "DeltaAggregatedResources") -> AsyncIterator[Client]:
+async def connect(
+    served: Served, method: str = "DeltaAggregatedResources", tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Client]:
     """A stream on a connection of its own."""
-    channel = Channel("127.0.0.1", served.port)
+    channel = Channel("127.0.0.1", served.port, ssl=tls)
     try:
-        request = channel.request(
-            SERVICE + method, Cardinality.STREAM_STREAM, DeltaDiscoveryRequest, DeltaDiscoveryResponse
-        )
-        stream = await request.__aenter__()
-        await stream.send_request()
-        yield Client(stream)
+        yield await open_stream(channel, method)
     finally:
         channel.close()
+
+
+async def open_stream(channel: Channel, method: str = "DeltaAggregatedResources") -> Client:
+    """A stream on a connection that there is, or that is made with it."""
+    request = channel.request(
+        SERVICE + method, Cardinality.STREAM_STREAM, DeltaDiscoveryRequest, DeltaDiscoveryResponse
+    )
+    stream = await request.__aenter__()
+    await stream.send_request()
+    return Client(stream)
