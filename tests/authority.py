@@ -97,6 +97,32 @@ class Authority:
         return context
 
 
+class Volume:
+    """Files as Kubernetes mounts a Secret: links to links, of which one is swapped."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._count = 0
+        self.certificate, self.key, self.authority = (path / name for name in ("tls.crt", "tls.key", "ca.crt"))
+
+    def swap(self, certificate: str, key: str, authority: str) -> None:
+        """New contents of all files, in one moment."""
+        self._count += 1
+        version = self._path / f"..{self._count}"
+        version.mkdir(parents=True)
+        for path, text in ((self.certificate, certificate), (self.key, key), (self.authority, authority)):
+            (version / path.name).write_text(text)
+            if not path.is_symlink():
+                path.symlink_to(Path("..data", path.name))
+        link = self._path / "..new"
+        link.symlink_to(version.name)
+        link.replace(self._path / "..data")
+
+    def show(self, issued: Issued, authority: Authority) -> None:
+        """A pair, and the authority of the other side."""
+        self.swap(issued.certificate, issued.key, authority.certificate)
+
+
 def _builder(
     subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, end: datetime.datetime = _END
 ) -> x509.CertificateBuilder:

@@ -81,6 +81,20 @@ DnsLookupFamily = Annotated[
     typer.Option(help="Which addresses of a name are used (V4_PREFERRED)."),
 ]
 
+XdsAuthority = Annotated[
+    Path | None,
+    typer.Option(
+        "--xds-ca", help="PEM file of the authority that an Envoy trusts to name the control plane.", metavar="FILE"
+    ),
+]
+XdsName = Annotated[
+    str, typer.Option(help="What the control plane's certificate is for, if not the host in --xds.", metavar="NAME")
+]
+ClientCertificate = Annotated[
+    str, typer.Option("--client-cert", help="PEM file of the certificate that an Envoy shows.", metavar="FILE")
+]
+ClientKey = Annotated[str, typer.Option("--client-key", help="PEM file of its private key.", metavar="FILE")]
+
 
 @app.command()
 def run(
@@ -102,6 +116,24 @@ def run(
         Literal["none", "host"], typer.Option(help="host: run an Envoy for each Gateway on this machine.")
     ] = "none",
     insecure_xds: Annotated[bool, typer.Option("--insecure-xds", help="Allow plaintext xDS beyond loopback.")] = False,
+    xds_cert: Annotated[
+        Path | None, typer.Option(help="PEM file of the xDS port's certificate: TLS.", metavar="FILE")
+    ] = None,
+    xds_key: Annotated[Path | None, typer.Option(help="PEM file of its private key.", metavar="FILE")] = None,
+    xds_client_ca: Annotated[
+        Path | None,
+        typer.Option(
+            help="PEM file of the authority of Envoys' certificates; each must then name its Gateway.", metavar="FILE"
+        ),
+    ] = None,
+    xds_limits: Annotated[
+        list[str] | None,
+        typer.Option("--xds-limit", help="A limit of the xDS port; repeat for more.", metavar="NAME=NUMBER"),
+    ] = None,
+    xds_ca: XdsAuthority = None,
+    xds_name: XdsName = "",
+    client_cert: ClientCertificate = "",
+    client_key: ClientKey = "",
     debug_from_anywhere: Annotated[
         bool, typer.Option("--debug-from-anywhere", help="Answer /debug to other machines as well.")
     ] = False,
@@ -118,6 +150,7 @@ def run(
     """Run the control plane."""
     from controlplane.runtime.launch import launch
     from controlplane.runtime.options import HostPort, RunOptions, mesh_settings
+    from controlplane.runtime.xds_options import XdsOptions, envoys_tls, xds_settings
 
     options = RunOptions(
         files=files,
@@ -131,6 +164,13 @@ def run(
         insecure_xds=insecure_xds,
         debug_from_anywhere=debug_from_anywhere,
         fsync=fsync,
+        security=XdsOptions(
+            certificate=xds_cert,
+            key=xds_key,
+            client_ca=xds_client_ca,
+            envoys=envoys_tls(xds_ca, client_cert, client_key, xds_name),
+            settings=xds_settings(xds_limits or ()),
+        ),
         mesh=mesh_settings(
             os.environ,
             ingress_use_waypoints=ingress_use_waypoints,
@@ -211,11 +251,34 @@ def bootstrap(
         typer.Option("--label", help="What rules may tell the Envoy by; repeat for more.", metavar="KEY=VALUE"),
     ] = None,
     admin: Annotated[str, typer.Option(help="Envoy's own admin interface.", metavar="HOST:PORT")] = "127.0.0.1:0",
+    xds_ca: XdsAuthority = None,
+    xds_name: XdsName = "",
+    client_cert: ClientCertificate = "",
+    client_key: ClientKey = "",
+    secrets: Annotated[
+        str,
+        typer.Option(
+            help="Write what an Envoy needs to follow renewed certificates into this folder; else it reads them once.",
+            metavar="DIR",
+        ),
+    ] = "",
 ) -> None:
     """Print an Envoy bootstrap that connects to a running control plane."""
     from controlplane.cli.show import show_bootstrap
 
-    show_bootstrap(gateway, xds, node_id, locality, labels or (), admin)
+    show_bootstrap(
+        gateway,
+        xds,
+        node_id,
+        locality,
+        labels or (),
+        admin,
+        authority=xds_ca,
+        certificate=client_cert,
+        key=client_key,
+        name=xds_name,
+        secrets=secrets,
+    )
 
 
 @app.command()

@@ -14,6 +14,7 @@ from controlplane.runtime.errors import ControlPlaneError
 from controlplane.runtime.held import held_by
 from controlplane.runtime.offline import OfflineTranslation, bootstrap_text, log_records, read_state, verify_log
 from controlplane.runtime.options import HostPort
+from controlplane.runtime.xds_options import envoys_tls
 
 
 def _print(text: str) -> None:
@@ -40,10 +41,24 @@ def show_translation(translation: OfflineTranslation, gateway: str | None, form:
     return 1 if translation.errors else 0
 
 
-def show_bootstrap(gateway: str, xds: str, node_id: str, locality: str, labels: Sequence[str], admin: str) -> None:
+def show_bootstrap(
+    gateway: str,
+    xds: str,
+    node_id: str,
+    locality: str,
+    labels: Sequence[str],
+    admin: str,
+    *,
+    authority: Path | None = None,
+    certificate: str = "",
+    key: str = "",
+    name: str = "",
+    secrets: str = "",
+) -> None:
     """Print a bootstrap."""
     addresses = HostPort.parse(xds, "--xds"), HostPort.parse(admin, "--admin")
-    _print(bootstrap_text(gateway, *addresses, node_id, locality, labels))
+    tls = envoys_tls(authority, certificate, key, name, secrets)
+    _print(bootstrap_text(gateway, *addresses, node_id, locality, labels, tls))
 
 
 def show_replay(log_dir: Path, until: int | None, form: Format) -> None:

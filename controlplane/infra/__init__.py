@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from controlplane.infra.binary import find_envoy
 from controlplane.infra.bootstrap import XDS_CLUSTER, bootstrap, to_yaml
+from controlplane.infra.client_tls import ClientTls, secret_documents
 from controlplane.infra.envoy import EnvoyState, EnvoyStatistics
 from controlplane.infra.errors import InfraError
 from controlplane.infra.host import HostInfra
@@ -11,6 +12,7 @@ from controlplane.infra.listeners import ListenerKey
 
 __all__ = [
     "XDS_CLUSTER",
+    "ClientTls",
     "EnvoyState",
     "EnvoyStatistics",
     "HostInfra",
@@ -18,5 +20,6 @@ __all__ = [
     "ListenerKey",
     "bootstrap",
     "find_envoy",
+    "secret_documents",
     "to_yaml",
 ]

@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 
 import yaml
 
+from controlplane.infra.client_tls import ClientTls, transport_socket
 from controlplane.infra.errors import InfraError
 
 Document: TypeAlias = dict[str, object]
@@ -41,6 +42,7 @@ def bootstrap(
     labels: Mapping[str, str] = MappingProxyType({}),
     admin_address: str = "127.0.0.1",
     admin_port: int = 0,
+    tls: ClientTls | None = None,
 ) -> Document:
     """The bootstrap of an Envoy that serves one Gateway.
 
@@ -56,13 +58,16 @@ def bootstrap(
         labels: What rules may tell this Envoy by, where its Pod is not known.
         admin_address: Address of Envoy's admin interface, which lets whoever reaches it stop the Envoy.
         admin_port: Its port; 0 takes a free one (``--admin-address-path`` tells which).
+        tls: What the Envoy connects with; None is plaintext.
 
     Returns:
         An ``envoy.config.bootstrap.v3.Bootstrap`` in JSON form, the same for the same arguments.
 
     Raises:
-        InfraError: ``gateway`` is not ``namespace/name``.
+        InfraError: ``gateway`` is not ``namespace/name``, or ``tls`` is not whole.
     """
+    if tls is not None:
+        tls.check()
     namespace, slash, name = gateway.partition("/")
     if not (namespace and slash and name) or "/" in name:
         raise InfraError(f"{gateway!r} does not name a Gateway: write namespace/name")
@@ -85,7 +90,7 @@ def bootstrap(
             "lds_config": _over_ads(),
             "cds_config": _over_ads(),
         },
-        "static_resources": {"clusters": [_xds_cluster(xds_address, xds_port)]},
+        "static_resources": {"clusters": [_xds_cluster(xds_address, xds_port, tls)]},
         # A waypoint's HBONE listener hands what it has unwrapped to a listener inside of the process, which no Envoy takes
         # without this. It costs nothing where there is none, and nobody has to know beforehand which Gateway is a waypoint.
         "bootstrap_extensions": [{"name": _INTERNAL_LISTENER, "typed_config": {"@type": _INTERNAL_LISTENER_TYPE}}],
@@ -130,7 +135,7 @@ def _over_ads() -> Document:
     return {"resource_api_version": "V3", "ads": {}, "initial_fetch_timeout": "0s"}
 
 
-def _xds_cluster(address: str, port: int) -> Document:
+def _xds_cluster(address: str, port: int, tls: ClientTls | None) -> Document:
     cluster: Document = {
         "name": XDS_CLUSTER,
         "type": "STATIC",
@@ -153,6 +158,8 @@ def _xds_cluster(address: str, port: int) -> Document:
             "tcp_keepalive": {"keepalive_probes": 3, "keepalive_time": 30, "keepalive_interval": 10}
         },
     }
+    if tls is not None:
+        cluster["transport_socket"] = transport_socket(tls, address)
     if not _is_ip(address):
         cluster["type"] = "STRICT_DNS"
         # A resolver that does not answer must not hold up the start.

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import anyio
@@ -121,6 +122,7 @@ class EnvoySupervisor:
         bootstrap: Its bootstrap, JSON.
         found: Envoys of this gateway that an earlier control plane left behind; ours from now on.
         log: Where to tell what happens.
+        secrets: Files that the bootstrap names, beside it, by file name.
     """
 
     def __init__(
@@ -131,11 +133,13 @@ class EnvoySupervisor:
         bootstrap: bytes,
         found: Sequence[Process],
         log: structlog.typing.FilteringBoundLogger,
+        secrets: Mapping[str, bytes] = MappingProxyType({}),
     ) -> None:
         self.gateway = gateway
         self._directory = directory
         self._command = command
         self._bootstrap = bootstrap
+        self._secrets = dict(secrets)
         self._found = list(found)
         self._log = log.bind(gateway=gateway)
         self._scope = anyio.CancelScope()
@@ -236,7 +240,7 @@ class EnvoySupervisor:
     def _would_start(self, process: Process, record: Record) -> bool:
         arguments = self._command.arguments(self._directory)
         try:
-            digest = self._command.digest(self._directory, self._bootstrap)
+            digest = self._digest()
         except OSError:
             return False
         # The end of the command line only: a script's interpreter stands before it.
@@ -244,14 +248,19 @@ class EnvoySupervisor:
             record.describes(process) and record.digest == digest and process.arguments[-len(arguments) :] == arguments
         )
 
+    def _digest(self) -> str:
+        return self._command.digest(self._directory, b"".join((self._bootstrap, *self._secrets.values())))
+
     def _start(self) -> Process | None:
         """A new Envoy; None if it cannot be started, which is told."""
         directory = self._directory
         try:
             directory.create()
+            for name, data in self._secrets.items():
+                directory.write_secret(name, data)
             directory.write_bootstrap(self._bootstrap)
             directory.admin_address.unlink(missing_ok=True)
-            digest = self._command.digest(directory, self._bootstrap)
+            digest = self._digest()
             process = Process.spawn(
                 self._command.arguments(directory), directory=directory.path, output=directory.output
             )

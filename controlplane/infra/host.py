@@ -22,6 +22,7 @@ import structlog
 
 from controlplane.infra.binary import find_envoy
 from controlplane.infra.bootstrap import bootstrap
+from controlplane.infra.client_tls import ClientTls, secret_documents
 from controlplane.infra.envoy import EnvoyCommand, EnvoyStatistics, EnvoySupervisor
 from controlplane.infra.errors import InfraError
 from controlplane.infra.listeners import ListenerKey, ListenerWatch
@@ -43,6 +44,8 @@ class HostInfra:
         binary: The Envoy; None takes the installed one (``find_envoy``).
         log_level: Of the Envoys.
         log: Where to tell what happens, the Envoys' own output included.
+        tls: What the Envoys connect with; ``{namespace}`` and ``{name}`` in the paths of their own certificate stand for their
+            Gateway's. None is plaintext.
 
     Raises:
         InfraError: No Envoy is installed, or this system cannot watch processes.
@@ -60,6 +63,7 @@ class HostInfra:
         binary: Path | None = None,
         log_level: str = "info",
         log: structlog.typing.FilteringBoundLogger | None = None,
+        tls: ClientTls | None = None,
     ) -> None:
         if not is_supported():
             raise InfraError(
@@ -70,6 +74,7 @@ class HostInfra:
         )
         self._state = StateDirectory(state_dir)
         self._xds = (_reachable(xds_address), xds_port)
+        self._tls = tls
         self._command = EnvoyCommand(
             binary=(binary or find_envoy()).absolute(),
             concurrency=concurrency or min(2, len(os.sched_getaffinity(0))),
@@ -152,10 +157,18 @@ class HostInfra:
 
     def _supervisor(self, gateway: str) -> EnvoySupervisor:
         address, port = self._xds
-        document = bootstrap(gateway, xds_address=address, xds_port=port)
-        found = self._found.pop(gateway, ())
+        directory = self._state.gateway(gateway)
+        tls = None if self._tls is None else self._tls.for_gateway(gateway, str(directory.path))
+        document = bootstrap(gateway, xds_address=address, xds_port=port, tls=tls)
+        secrets = {} if tls is None else secret_documents(tls)
         return EnvoySupervisor(
-            gateway, self._state.gateway(gateway), self._command, msgspec.json.encode(document), found, self._log
+            gateway,
+            directory,
+            self._command,
+            msgspec.json.encode(document),
+            self._found.pop(gateway, ()),
+            self._log,
+            {name: msgspec.json.encode(secret) for name, secret in secrets.items()},
         )
 
     def _supervise(self, group: anyio.abc.TaskGroup, gateway: str) -> EnvoySupervisor:

@@ -71,6 +71,10 @@ class GatewayDirectory:
         """Replace the bootstrap as a whole, or not at all."""
         _replace(self.bootstrap, data)
 
+    def write_secret(self, name: str, data: bytes) -> None:
+        """Replace a file that the bootstrap names, as a whole, or not at all."""
+        _replace(self.path / name, data)
+
     def write_record(self, record: Record) -> None:
         """Replace the record as a whole, or not at all."""
         _replace(self._record, msgspec.json.encode(record))

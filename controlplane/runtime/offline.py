@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from controlplane.infra import bootstrap, to_yaml
+from controlplane.infra import ClientTls, bootstrap, secret_documents, to_yaml
 from controlplane.log import MemoryLog, Record, Transaction, read_log, verify
 from controlplane.model.codec import EventCodec
 from controlplane.model.events import (
@@ -23,7 +24,7 @@ from controlplane.model.events import (
 )
 from controlplane.model.objects import KINDS
 from controlplane.runtime.core import State, replay
-from controlplane.runtime.errors import ControlPlaneError
+from controlplane.runtime.errors import ControlPlaneError, OptionError
 from controlplane.runtime.options import AskedClient, HostPort, Infra, RunOptions, parse_labels, parse_locality
 from controlplane.sources import FilesSource, read_manifests
 
@@ -153,15 +154,21 @@ def verify_log(log_dir: Path) -> tuple[bool, list[str]]:
 
 
 def bootstrap_text(
-    gateway: str, xds: HostPort, admin: HostPort, node_id: str, locality: str, labels: Sequence[str] = ()
+    gateway: str,
+    xds: HostPort,
+    admin: HostPort,
+    node_id: str,
+    locality: str,
+    labels: Sequence[str] = (),
+    tls: ClientTls | None = None,
 ) -> str:
-    """An Envoy bootstrap as YAML.
+    """An Envoy bootstrap as YAML; writes the files that ``tls`` asks for.
 
     Raises:
-        OptionError: The locality or a label is malformed.
+        OptionError: The locality or a label is malformed, or a file cannot be written.
     """
     region, zone, sub_zone = parse_locality(locality, "--locality")
-    return to_yaml(
+    text = to_yaml(
         bootstrap(
             gateway,
             xds_address=xds.host,
@@ -173,5 +180,22 @@ def bootstrap_text(
             labels=parse_labels(labels, "--label"),
             admin_address=admin.host,
             admin_port=admin.port,
+            tls=tls,
         )
     )
+    if tls is not None:
+        _write_secrets(tls)
+    return text
+
+
+def _write_secrets(tls: ClientTls) -> None:
+    """An Envoy that runs already takes up what is renamed into place, and nothing else."""
+    folder = Path(tls.secrets)
+    try:
+        for name, document in secret_documents(tls).items():
+            folder.mkdir(parents=True, exist_ok=True)
+            new = folder / f".{name}.new"
+            new.write_text(json.dumps(document, indent=2) + "\n")
+            new.replace(folder / name)
+    except OSError as error:
+        raise OptionError(f"--secrets {folder}: {error.strerror}; name a folder that can be written to") from error

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from controlplane.model.events import Settings
 from controlplane.runtime.errors import OptionError
+from controlplane.runtime.xds_options import XdsOptions
 
 Infra = Literal["none", "host"]
 DnsLookupFamily = Literal["V4_PREFERRED", "V4_ONLY", "V6_ONLY", "AUTO", "ALL"]
@@ -73,6 +74,8 @@ class RunOptions:
     insecure_xds: bool = False
     debug_from_anywhere: bool = False
     fsync: Literal["always", "grouped", "never"] = "grouped"
+    security: XdsOptions = field(default_factory=XdsOptions)
+    """Of the xDS port."""
     mesh: Settings = field(default_factory=Settings)
     """What was asked for of the settings that are not about where Envoys run."""
     observe_proxies: bool = True
@@ -96,10 +99,11 @@ class RunOptions:
             raise OptionError(
                 "--infra host does not go with --replay: a replay runs nothing; start an Envoy of your own"
             )
-        if not self.xds.is_loopback and not self.insecure_xds:
+        self.security.check(runs_envoys=self.infra == "host")
+        if not self.xds.is_loopback and not self.insecure_xds and not self.security.is_encrypted:
             raise OptionError(
-                f"--xds {self.xds} is plaintext and reachable from other machines; use 127.0.0.1, or say --insecure-xds "
-                "where the network itself is trusted"
+                f"--xds {self.xds} is plaintext and reachable from other machines; give it certificates (--xds-cert, "
+                "--xds-key, --xds-client-ca), use 127.0.0.1, or say --insecure-xds where the network itself is trusted"
             )
 
     def settings(self) -> Settings:

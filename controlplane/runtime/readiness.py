@@ -58,6 +58,7 @@ class Readiness:
         self._clock = clock
         self._begun = clock()
         self._process: dict[str, str] = {}
+        self._observed: dict[str, Callable[[], str]] = {}
         self._since: dict[str, tuple[Standing, float]] = {}
         self._reached: dict[Layer, float] = {}
         self._stopping = False
@@ -70,6 +71,10 @@ class Readiness:
         """What was expected is there."""
         self._process[name] = ""
         self.checks()
+
+    def observe(self, name: str, look: Callable[[], str]) -> None:
+        """The process is degraded, not unready, while ``look`` gives a reason."""
+        self._observed[name] = look
 
     def stop(self) -> None:
         """Unready for the rest of this life."""
@@ -105,6 +110,9 @@ class Readiness:
         for name in sorted(self._process):
             reason = self._process[name]
             yield Check(Layer.PROCESS, name, Standing.FAILED if reason else Standing.OK, reason)
+        for name, look in sorted(self._observed.items()):
+            reason = look()
+            yield Check(Layer.PROCESS, name, Standing.DEGRADED if reason else Standing.OK, reason)
         broken = self._core.log.statistics().failure
         refusal = f"{broken}; restart the control plane" if broken else self._core.refusal
         yield Check(Layer.PROCESS, "log", Standing.FAILED if refusal else Standing.OK, refusal)

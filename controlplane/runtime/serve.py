@@ -10,6 +10,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from time import monotonic
@@ -35,8 +36,18 @@ from controlplane.runtime.options import HostPort, RunOptions
 from controlplane.runtime.proxies import ProxyJournal, follow_rejections, next_number, unbindable
 from controlplane.runtime.publish import Publisher
 from controlplane.runtime.readiness import Readiness
+from controlplane.runtime.xds_metrics import XdsCollector
 from controlplane.sources import FilesSource
-from controlplane.xds import DeliveryWithheld, Event, ProxyConnected, ProxyRejected, Views, XdsServer
+from controlplane.xds import (
+    Certificates,
+    DeliveryWithheld,
+    Event,
+    IdentityRule,
+    ProxyConnected,
+    ProxyRejected,
+    Views,
+    XdsServer,
+)
 
 _SHUTDOWN_SECONDS = 4.0
 _STREAM_SECONDS = 1.0
@@ -115,6 +126,7 @@ async def running(options: RunOptions, more_sources: MoreSources = MappingProxyT
         LogError: The log is damaged, or another process has it.
     """
     options.check()
+    certificates = options.security.certificates()
     async with AsyncExitStack() as stack:
         state, log, secrets = open_all(options)
         stack.callback(log.close)
@@ -125,7 +137,14 @@ async def running(options: RunOptions, more_sources: MoreSources = MappingProxyT
         lag = LoopLag()
         facts = _Facts(state, journal)
         recorded = frozenset(row.key for row in state.rows.base.proxies.rows()) if options.replay is not None else ()
-        server = XdsServer(views, on_event=facts, first_stream=next_number(recorded))
+        server = XdsServer(
+            views,
+            on_event=facts,
+            settings=options.security.settings,
+            first_stream=next_number(recorded),
+            certificates=certificates,
+            identities=IdentityRule(options.mesh.trust_domain),
+        )
         group = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(group.cancel_scope.cancel)
         readiness.expect("admin", "the admin port is not bound yet")
@@ -134,6 +153,15 @@ async def running(options: RunOptions, more_sources: MoreSources = MappingProxyT
         bound = await _listen(server, options.xds)
         stack.push_async_callback(_stop, server, readiness, facts)
         readiness.fulfil("xds")
+        if certificates is not None:
+            readiness.observe("xds-certificates", lambda: _trouble(certificates))
+            group.start_soon(certificates.follow)
+            if not certificates.asks_clients and not options.xds.is_loopback:
+                _log.warning(
+                    "xds_clients_not_checked",
+                    detail="whoever reaches the xDS port can read what any Gateway is served, private keys included",
+                    remedy="--xds-client-ca",
+                )
         infra = _infra(options, bound, core)
         facts.infra = infra
         publisher = Publisher(state, readiness, views, infra, recorded=options.replay is not None)
@@ -141,10 +169,12 @@ async def running(options: RunOptions, more_sources: MoreSources = MappingProxyT
         follow(core, _say)
         follow_rejections(core, journal)
         made: list[Source] = []
+        registry = make_registry(core, readiness, recorded)
+        registry.register(XdsCollector(server))
         shown = AdminSources(
             core=core,
             readiness=readiness,
-            registry=make_registry(core, readiness, recorded),
+            registry=registry,
             lag=lag,
             proxies=server.statistics,
             infra=lambda: infra.statistics() if infra is not None else {},
@@ -171,6 +201,15 @@ async def running(options: RunOptions, more_sources: MoreSources = MappingProxyT
         publisher.publish_all()
         yield ControlPlane(options, core, readiness, views, server, admin, made, infra)
         readiness.stop()
+
+
+def _trouble(certificates: Certificates) -> str:
+    """What a person has to do about certificates; empty is nothing."""
+    if certificates.failure is not None:
+        return f"{certificates.failure}; the certificates from before are served"
+    if certificates.expires <= datetime.now(UTC):
+        return f"the certificate of the xDS port expired at {certificates.expires.isoformat()}; renew it"
+    return ""
 
 
 def _say(line: Line) -> None:
@@ -239,6 +278,7 @@ def _infra(options: RunOptions, xds: HostPort, core: Core) -> HostInfra | None:
         xds_address=xds.host,
         xds_port=xds.port,
         report=report,
+        tls=options.security.envoys,
     )
 
 

@@ -68,3 +68,8 @@ def connection_of(rpc: Rpc) -> ClientConnection:
     """The connection that the stream is on."""
     found: ClientConnection = rpc._stream.connection.client  # type: ignore[attr-defined]
     return found
+
+
+def abort(rpc: Rpc) -> None:
+    """Ends the stream's connection now, unsent bytes and all."""
+    connection_of(rpc).abort("the connection was aborted")

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from controlplane.xds import Certificates, ProxyConnected, ProxyDisconnected, Settings, TlsFiles
 from controlplane.xds.types import CLUSTER, LISTENER
 from tests.authority import Authority
-from tests.xds.relay import Relay
+from tests.relay import Relay
 from tests.xds.serving import PATIENCE_S, Row, connect, open_stream, until
 
 pytestmark = pytest.mark.asyncio

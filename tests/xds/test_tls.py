@@ -13,38 +13,8 @@ from structlog.testing import capture_logs
 
 from controlplane.xds import Certificates, TlsFileError, TlsFiles
 from controlplane.xds.types import CLUSTER
-from tests.authority import Authority, Issued
+from tests.authority import Authority, Volume
 from tests.xds.serving import Served, connect, until
-
-
-class Volume:
-    """Files as Kubernetes mounts a Secret: links to links, of which one is swapped."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._count = 0
-        self.certificate, self.key, self.client_ca = (path / name for name in ("tls.crt", "tls.key", "ca.crt"))
-
-    def files(self, *, client_ca: bool = True) -> TlsFiles:
-        """As the server takes them."""
-        return TlsFiles(self.certificate, self.key, self.client_ca if client_ca else None)
-
-    def swap(self, certificate: str, key: str, client_ca: str) -> None:
-        """New contents of all files, in one moment."""
-        self._count += 1
-        version = self._path / f"..{self._count}"
-        version.mkdir(parents=True)
-        for path, text in ((self.certificate, certificate), (self.key, key), (self.client_ca, client_ca)):
-            (version / path.name).write_text(text)
-            if not path.is_symlink():
-                path.symlink_to(Path("..data", path.name))
-        link = self._path / "..new"
-        link.symlink_to(version.name)
-        link.replace(self._path / "..data")
-
-    def show(self, issued: Issued, authority: Authority) -> None:
-        """A pair, and the authority of clients."""
-        self.swap(issued.certificate, issued.key, authority.certificate)
 
 
 @pytest.fixture
@@ -57,6 +27,11 @@ def volume(tmp_path: Path, authority: Authority) -> Volume:
     volume = Volume(tmp_path / "volume")
     volume.show(authority.server(), authority)
     return volume
+
+
+def files(volume: Volume, *, client_ca: bool = True) -> TlsFiles:
+    """As the server takes them."""
+    return TlsFiles(volume.certificate, volume.key, volume.authority if client_ca else None)
 
 
 async def shown(served: Served, context: ssl.SSLContext) -> bytes:
@@ -83,7 +58,7 @@ async def is_served(served: Served, context: ssl.SSLContext) -> bool:
 
 @pytest.mark.asyncio
 async def test_clients_are_served_over_tls_with_a_certificate_of_the_authority(serve, volume, authority, tmp_path):
-    served = await serve(certificates=Certificates(volume.files()))
+    served = await serve(certificates=Certificates(files(volume)))
     assert await is_served(served, authority.client_context(authority.proxy("ns/gw"), tmp_path / "good"))
     with capture_logs() as logs:
         assert not await is_served(served, authority.client_context(None, tmp_path))
@@ -99,13 +74,13 @@ async def test_clients_are_served_over_tls_with_a_certificate_of_the_authority(s
 
 @pytest.mark.asyncio
 async def test_a_certificate_for_servers_only_is_no_clients(serve, volume, authority, tmp_path):
-    served = await serve(certificates=Certificates(volume.files()))
+    served = await serve(certificates=Certificates(files(volume)))
     assert not await is_served(served, authority.client_context(authority.server(), tmp_path / "server"))
 
 
 @pytest.mark.asyncio
 async def test_tls_before_1_2_and_plaintext_are_refused(serve, volume, authority, tmp_path):
-    served = await serve(certificates=Certificates(volume.files(client_ca=False)))
+    served = await serve(certificates=Certificates(files(volume, client_ca=False)))
     context = authority.client_context(None, tmp_path)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -128,7 +103,7 @@ async def test_tls_before_1_2_and_plaintext_are_refused(serve, volume, authority
 async def test_a_swapped_link_changes_what_new_connections_see_and_no_open_one(serve, volume, authority, tmp_path):
     first, second = authority.server(), authority.server()
     volume.show(first, authority)
-    certificates = Certificates(volume.files())
+    certificates = Certificates(files(volume))
     served = await serve(certificates=certificates)
     context = authority.client_context(authority.proxy("ns/gw"), tmp_path / "proxy")
     async with connect(served, tls=context) as kept:
@@ -145,7 +120,7 @@ async def test_a_swapped_link_changes_what_new_connections_see_and_no_open_one(s
 
 @pytest.mark.asyncio
 async def test_another_authority_shuts_out_the_clients_of_the_one_before(serve, volume, authority, tmp_path):
-    certificates = Certificates(volume.files())
+    certificates = Certificates(files(volume))
     served = await serve(certificates=certificates)
     newer = Authority("newer")
     old = authority.client_context(authority.proxy("ns/gw"), tmp_path / "old")
@@ -160,7 +135,7 @@ async def test_another_authority_shuts_out_the_clients_of_the_one_before(serve, 
 
 @pytest.mark.asyncio
 async def test_sessions_are_not_resumed(serve, volume, authority, tmp_path):
-    served = await serve(certificates=Certificates(volume.files()))
+    served = await serve(certificates=Certificates(files(volume)))
     context = authority.client_context(authority.proxy("ns/gw"), tmp_path / "proxy")
     channel = Channel("127.0.0.1", served.port, ssl=context)
     try:
@@ -198,9 +173,9 @@ def test_what_is_wrong_at_the_start_is_told_with_its_file(kind, volume, authorit
     volume.swap(*broken(kind, authority))
     part, reason = BROKEN[kind]
     with pytest.raises(TlsFileError) as caught:
-        Certificates(volume.files())
+        Certificates(files(volume))
     assert caught.value.part == part
-    assert caught.value.path == {"key": volume.key, "certificate": volume.certificate}.get(part, volume.client_ca)
+    assert caught.value.path == {"key": volume.key, "certificate": volume.certificate}.get(part, volume.authority)
     assert caught.value.reason.startswith(reason)
 
 
@@ -212,7 +187,7 @@ def test_a_file_that_cannot_be_read_is_told(volume):
 
 @pytest.mark.parametrize("kind", BROKEN)
 def test_what_is_wrong_later_keeps_the_ones_before_and_is_told_once(kind, volume, authority):
-    certificates = Certificates(volume.files())
+    certificates = Certificates(files(volume))
     before = certificates.context
     volume.swap(*broken(kind, authority))
     with capture_logs() as logs:
@@ -237,7 +212,7 @@ def test_what_is_wrong_later_keeps_the_ones_before_and_is_told_once(kind, volume
 
 
 def test_one_file_after_the_other_is_no_failure(volume, authority):
-    certificates = Certificates(volume.files())
+    certificates = Certificates(files(volume))
     new = authority.server()
     with capture_logs() as logs:
         for path, text in ((volume.certificate, new.certificate), (volume.key, new.key)):
@@ -252,7 +227,7 @@ def test_one_file_after_the_other_is_no_failure(volume, authority):
 def test_the_ones_before_put_back_are_no_failure_any_more(volume, authority):
     first = authority.server()
     volume.show(first, authority)
-    certificates = Certificates(volume.files())
+    certificates = Certificates(files(volume))
     before = certificates.context
     volume.swap(first.certificate, "nothing", authority.certificate)
     certificates.look()
@@ -265,12 +240,12 @@ def test_the_ones_before_put_back_are_no_failure_any_more(volume, authority):
 
 
 def test_a_file_that_goes_keeps_what_was_read(volume):
-    certificates = Certificates(volume.files())
-    volume.client_ca.unlink()
+    certificates = Certificates(files(volume))
+    volume.authority.unlink()
     certificates.look()
     certificates.look()
     assert certificates.failure is not None
-    assert certificates.failure.path == volume.client_ca
+    assert certificates.failure.path == volume.authority
     assert certificates.asks_clients
 
 
@@ -278,5 +253,5 @@ def test_keys_are_told_nowhere(volume, authority):
     key = authority.server().key
     volume.swap(authority.server().certificate, key, authority.certificate)
     with pytest.raises(TlsFileError) as caught:
-        Certificates(volume.files())
+        Certificates(files(volume))
     assert key.splitlines()[1] not in str(caught.value) + repr(caught.value)

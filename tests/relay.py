@@ -26,7 +26,11 @@ class Relay:
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         going = self._going  # of this connection: a later one goes its own way
         self.connections += 1
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        try:
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        except OSError:
+            writer.transport.abort()
+            return
         self._writers += [writer, far_writer]
         for one, other in ((reader, far_writer), (far_reader, writer)):
             task = asyncio.ensure_future(_carry(one, other, going))
@@ -36,6 +40,12 @@ class Relay:
         """Connections from now on are carried again; those that were frozen stay so."""
         self._going = asyncio.Event()
         self._going.set()
+
+    def cut(self) -> None:
+        """Ends every connection that there is; new ones are carried."""
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Relay]:
