@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import resource
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -14,6 +15,9 @@ import structlog
 
 from controlplane.runtime.errors import known_errors
 from controlplane.runtime.options import RunOptions
+
+_OTHER_FILES = 1024
+"""Beside connections: the log, the admin server, Envoys that we run."""
 
 
 class _Output:
@@ -77,6 +81,15 @@ def _first(group: BaseExceptionGroup[Exception]) -> Exception:
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
+def _raise_open_files(wanted: int) -> None:
+    """A connection is a file, and systems give a process 1,024 of them unless it asks for more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def _has_uvloop() -> bool:
     try:
         import uvloop  # noqa: F401
@@ -91,4 +104,5 @@ def launch(options: RunOptions) -> None:
 
     options.check()
     configure_logs()
+    _raise_open_files(options.security.settings.max_connections + _OTHER_FILES)
     run_loop(serve, options)

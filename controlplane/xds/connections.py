@@ -269,6 +269,17 @@ class Server(grpclib.server.Server):
         return self._acceptor.port
 
     @property
+    def port(self) -> int:
+        """The port that it listens on.
+
+        Raises:
+            RuntimeError: It does not listen.
+        """
+        if self._acceptor is None:
+            raise RuntimeError("the xDS server does not listen")
+        return self._acceptor.port
+
+    @property
     def open_count(self) -> int:
         """Connections, those that shake hands included."""
         return self._acceptor.open_count if self._acceptor is not None else 0

@@ -210,6 +210,29 @@ def test_bootstrap_names_the_gateway_and_the_control_plane() -> None:
     assert "10.0.0.1" in found.stdout
 
 
+def test_bootstrap_writes_what_an_envoy_follows_certificates_by(tmp_path: Path) -> None:
+    """Beside the bootstrap, which names it, and only where it is asked for."""
+    files = ("--xds-ca", "/certs/ca.crt", "--client-cert", "/certs/tls.crt", "--client-key", "/certs/tls.key")
+    once = controlplane("bootstrap", "--gateway", "demo/web", "--xds", "cp.example:1", *files)
+    (cluster,) = yaml.safe_load(once.stdout)["static_resources"]["clusters"]
+    assert cluster["transport_socket"]["typed_config"]["sni"] == "cp.example"
+    assert "/certs/tls.key" in once.stdout
+    assert "path_config_source" not in once.stdout
+    folder = tmp_path / "secrets"
+    followed = controlplane("bootstrap", "--gateway", "demo/web", *files, "--secrets", str(folder))
+    assert "/certs" not in followed.stdout
+    written = {path.name: json.loads(path.read_text())["resources"][0] for path in folder.iterdir()}
+    assert {name: secret["name"] for name, secret in written.items()} == {
+        "xds_authority.json": "xds_authority",
+        "xds_client.json": "xds_client",
+    }
+    for name in written:
+        assert str(folder / name) in followed.stdout
+
+
+TLS = ("--xds-cert", "a.crt", "--xds-key", "a.key")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -227,6 +250,28 @@ def test_bootstrap_names_the_gateway_and_the_control_plane() -> None:
         (("run", "--files", ".", "--until", "3"), "--until goes with --replay"),
         (("run", "--files", ".", "--xds", "0.0.0.0:18000"), "--insecure-xds"),
         (("run", "--files", ".", "--admin", "1:2:3:x"), "--admin"),
+        (("run", "--files", ".", "--xds-cert", "a.crt"), "--xds-cert goes with --xds-key"),
+        (("run", "--files", ".", "--xds-client-ca", "ca"), "--xds-client-ca goes with --xds-cert and --xds-key"),
+        (("run", "--files", ".", *TLS), "--xds-cert a.crt: No such file or directory; name a file that can be read"),
+        (("run", "--files", ".", "--xds", "0.0.0.0:0", *TLS), "--xds-cert a.crt: No such file"),
+        (("run", "--files", ".", "--infra", "host", *TLS), "name the authority that its Envoys trust with --xds-ca"),
+        (
+            ("run", "--files", ".", "--infra", "host", *TLS, "--xds-client-ca", "c", "--xds-ca", "c"),
+            "--client-cert and",
+        ),
+        (("run", "--files", ".", "--xds-ca", "ca"), "give them to controlplane bootstrap"),
+        (("run", "--files", ".", "--infra", "host", "--xds-ca", "ca"), "without TLS there is nothing to trust"),
+        (("run", "--files", ".", "--client-cert", "a"), "go with --xds-ca"),
+        (("run", "--files", ".", "--xds-limit", "x=1"), "the names are acknowledge_seconds, admission_seconds"),
+        (("run", "--files", ".", "--xds-limit", "max_streams=1.5"), "'max_streams=1.5': write a whole number above 0"),
+        (("run", "--files", ".", "--xds-limit", "send_seconds=-1"), "write a number above 0"),
+        (("run", "--files", ".", "--xds-limit", "send_seconds=nan"), "write a number above 0"),
+        (("bootstrap", "--gateway", "a/b", "--secrets", "x"), "go with --xds-ca"),
+        (
+            ("bootstrap", "--gateway", "a/b", "--xds-ca", "c", "--client-key", "x"),
+            "--client-cert goes with --client-key",
+        ),
+        (("bootstrap", "--gateway", "a/b", "--xds-ca", "c", "--secrets", "/proc/x"), "--secrets /proc/x: "),
         (("log", "show", "nope"), "nope"),
         (("log", "verify", "nope"), "nope"),
         (("replay", "nope"), "nope"),

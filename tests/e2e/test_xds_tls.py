@@ -192,7 +192,9 @@ async def test_an_envoy_gets_what_its_certificate_says_and_nothing_else(
 
             await until("an Envoy trusts no other server", trusts_neither)
         assert await proxies(command.admin) == []
-        assert not [file for file in command.log_dir.rglob("*") if file.is_file() and b"ProxyConnected" in file.read_bytes()]
+        assert not [
+            file for file in command.log_dir.rglob("*") if file.is_file() and b"ProxyConnected" in file.read_bytes()
+        ]
         async with (
             envoy_with(command.xds, tmp_path / "e6", volumes["good"]),
             envoy_with(command.xds, tmp_path / "e7", volumes["of another gateway"], gateway_name="demo/other"),

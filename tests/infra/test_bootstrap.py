@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from controlplane.infra import InfraError, bootstrap, find_envoy, to_yaml
+from controlplane.infra import ClientTls, InfraError, bootstrap, find_envoy, secret_documents, to_yaml
+from tests.authority import Authority
 
 pytestmark = pytest.mark.envoy
 
@@ -27,6 +28,28 @@ def validate(text: str, path: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "controlplane.example"])
 def test_a_real_envoy_accepts_it(address: str, tmp_path: Path) -> None:
     document = bootstrap("demo/web", xds_address=address, xds_port=18000, region="eu", zone="eu-1", sub_zone="rack-7")
+    result = validate(to_yaml(document), tmp_path / "bootstrap.yaml")
+    assert result.returncode == 0, result.stderr
+    assert "deprecated" not in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "controlplane.example"])
+@pytest.mark.parametrize("follows", [False, True])
+@pytest.mark.parametrize("shows", [False, True])
+def test_a_real_envoy_accepts_it_with_tls(address: str, follows: bool, shows: bool, tmp_path: Path) -> None:
+    authority = Authority()
+    certificate, key = authority.proxy("demo/web").write(tmp_path)
+    ca = tmp_path / "ca.crt"
+    ca.write_text(authority.certificate)
+    tls = ClientTls(
+        str(ca),
+        str(certificate) if shows else "",
+        str(key) if shows else "",
+        secrets=str(tmp_path) if follows else "",
+    )
+    for name, secret in secret_documents(tls).items():
+        (tmp_path / name).write_text(json.dumps(secret))
+    document = bootstrap("demo/web", xds_address=address, xds_port=18000, tls=tls)
     result = validate(to_yaml(document), tmp_path / "bootstrap.yaml")
     assert result.returncode == 0, result.stderr
     assert "deprecated" not in result.stdout + result.stderr
