@@ -157,7 +157,7 @@ class Acceptor:
         self._context = context
         self._loop = asyncio.get_running_loop()
         self.port: int = sockets[0].getsockname()[1]
-        self._listening = [self._loop.create_task(self._accept(listener)) for listener in sockets]
+        self._listening = [self._listen(listener) for listener in sockets]
         self._greeting: set[asyncio.Task[None]] = set()
 
     def close(self) -> None:
@@ -174,30 +174,32 @@ class Acceptor:
         """Connections, those that shake hands included."""
         return len(self._server.connections) + len(self._greeting)
 
+    def _listen(self, listener: socket.socket) -> asyncio.Task[None]:
+        """The socket is closed when its task ends, no sooner: the loop looks at it until then."""
+        task = self._loop.create_task(self._accept(listener))
+        task.add_done_callback(lambda _: listener.close())
+        return task
+
     async def _accept(self, listener: socket.socket) -> None:
-        with listener:
-            while True:
-                try:
-                    client, _ = await self._loop.sock_accept(listener)
-                except OSError as error:
-                    if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                        self._server.refusals.tell(
-                            "connections_not_accepted", str(error.strerror), remedy="raise the limit of open files"
-                        )
-                        await asyncio.sleep(_PAUSE_SECONDS)
-                    continue  # else the client has gone again
-                self._server.count("connections")
-                limit = self._server.settings.max_connections
-                if self.open_count >= limit:
-                    client.close()
-                    self._server.count("connections_refused")
-                    self._server.refusals.tell(
-                        "connection_refused", f"{limit} connections are open, which is the limit"
-                    )
-                    continue
-                greeting = self._loop.create_task(self._greet(client))
-                self._greeting.add(greeting)
-                greeting.add_done_callback(self._greeting.discard)
+        while True:
+            try:
+                client, _ = await self._loop.sock_accept(listener)
+            except OSError as error:
+                if error.errno != errno.ECONNABORTED:  # else the client has gone again
+                    remedy = "raise the limit of open files"
+                    self._server.refusals.tell("connections_not_accepted", str(error.strerror), remedy=remedy)
+                    await asyncio.sleep(_PAUSE_SECONDS)
+                continue
+            self._server.count("connections")
+            limit = self._server.settings.max_connections
+            if self.open_count >= limit:
+                client.close()
+                self._server.count("connections_refused")
+                self._server.refusals.tell("connection_refused", f"{limit} connections are open, which is the limit")
+                continue
+            greeting = self._loop.create_task(self._greet(client))
+            self._greeting.add(greeting)
+            greeting.add_done_callback(self._greeting.discard)
 
     async def _greet(self, client: socket.socket) -> None:
         """Hands a connection to grpclib, once it is encrypted."""
