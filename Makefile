@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PROBE ?= 200
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
@@ -38,9 +39,10 @@ format: setup ## let ruff put everything in form
 golden: setup ## write the golden files anew; read the difference before you commit it
 	GOLDEN=write $(BIN)/python -m pytest tests/golden -q
 
-bench: setup ## the benchmarks: what a change costs, small and large
+bench: setup ## the benchmarks: what a change costs, small and large; new routes on a real Envoy (PROBE=3000 for many)
 	$(BIN)/python -m bench.engine
 	$(BIN)/python -m bench.route_change
+	$(BIN)/python -m bench.probe --size $(PROBE)
 
 proto: setup ## generate Envoy's messages anew
 	$(PYTHON) proto/generate.py

@@ -116,12 +116,16 @@ class EnvoyProcess:
         bootstrap: The document, in protobuf's JSON form, with an admin port of 0.
         directory: For its files.
         arguments: Further arguments of the command line.
+        workers: How many threads of it serve.
     """
 
-    def __init__(self, bootstrap: dict[str, Any], directory: Path, arguments: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, bootstrap: dict[str, Any], directory: Path, arguments: tuple[str, ...] = (), workers: int = 1
+    ) -> None:
         self._bootstrap = bootstrap
         self._directory = directory
         self._arguments = arguments
+        self._workers = workers
         self.process: asyncio.subprocess.Process
         self.admin = ""
 
@@ -148,7 +152,8 @@ class EnvoyProcess:
         return await asyncio.create_subprocess_exec(
             _binary(),
             *("-c", str(configuration), "--admin-address-path", str(address)),
-            *("--use-dynamic-base-id", "--drain-time-s", "2", "--concurrency", "1", "-l", "warning"),
+            *("--use-dynamic-base-id", "--drain-time-s", "2", "--concurrency", str(self._workers)),
+            *("-l", "warning"),
             *self._arguments,
             stdout=log,
             stderr=log,
