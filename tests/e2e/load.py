@@ -167,7 +167,8 @@ class Load:
 
     async def _do(self, what: str, **arguments: Any) -> dict[str, Any]:
         self._ids += 1
-        done = self._waiting[self._ids] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._waiting[self._ids] = done
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"do": what, "id": self._ids, **arguments}).encode() + b"\n")
         async with asyncio.timeout(PATIENCE_S):

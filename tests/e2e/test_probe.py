@@ -10,14 +10,12 @@ from .probing import Shape, probe
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio]
 
-SIZE = 300
 
-
-@pytest.mark.parametrize("shape", ["hostnames", "paths"])
+@pytest.mark.parametrize(("shape", "size"), [("hostnames", 300), ("paths", 100)])
 async def test_a_new_route_is_404_and_then_200(
-    tmp_path: Path, shape: Shape, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, shape: Shape, size: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = await probe(tmp_path, SIZE, shape)
+    found = await probe(tmp_path, size, shape)
     with capsys.disabled():
         print(f"\nby {shape}: {found}")
     assert found.is_clean, found.wrong
