@@ -188,17 +188,29 @@ class Load:
             waiting.set_exception(RuntimeError("the load's process has ended"))
 
     async def _report(self) -> str:
-        lines = [f"{self._edit_at(each)}: {each.status} {each.flags} {each}" for each in self.failures[:20]]
+        kinds: dict[tuple[str, int, str, str], list[Failure]] = {}
+        for each in self.failures:
+            kinds.setdefault((self._edit_at(each), each.status, each.flags, each.token), []).append(each)
+        lines = []
+        for (edit, status, flags, token), failures in kinds.items():
+            first = failures[0]
+            lines.append(
+                f"{len(failures)} times {status} {flags} {token} {edit}, the first {self._after(first)}: {first}"
+            )
         if self._looking is not None:
             lines.append(f"at the first failure: {await self._looking}")
         return "\n".join([*lines, f"now: {await _shown(self._look)}"])
 
+    def _edits_before(self, failure: Failure) -> list[tuple[float, str]]:
+        return [edit for edit in self._edits if edit[0] <= failure.at]
+
     def _edit_at(self, failure: Failure) -> str:
-        before = [(at, what) for at, what in self._edits if at <= failure.at]
-        if not before:
-            return "before any edit"
-        at, what = before[-1]
-        return f"{1000 * (failure.at - at):.0f} ms after edit {len(before)} ({what})"
+        before = self._edits_before(failure)
+        return f"in edit {len(before)} ({before[-1][1]})" if before else "before any edit"
+
+    def _after(self, failure: Failure) -> str:
+        before = self._edits_before(failure)
+        return f"after {1000 * (failure.at - before[-1][0]):.0f} ms" if before else "of all"
 
     async def end(self) -> None:
         """Ends the process."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from time import monotonic
@@ -13,7 +14,8 @@ import pytest
 from tests.conformance.manifests import Manifest, endpoint_slice, gateway, http_route, listener, manifest, rule
 
 from .changing import IS_LONG, SHOP, Scene, changing
-from .dns import name_server
+from .client import Request
+from .dns import NameServer, name_server
 from .folder import Folder, Objects, backend_service, endpoints
 from .istio import at, destination_rule, hostname, service_entry
 from .plane import until
@@ -21,6 +23,7 @@ from .plane import until
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio]
 
 TIMES = 20
+AT_ONCE_S = 2.0
 RESOLVE_S = 0.3
 """How long a name server takes."""
 REPLACEMENTS, EVERY_S = (200, 0.2) if IS_LONG else (60, 0.1)
@@ -206,8 +209,34 @@ async def test_a_resolved_host_changes(folder: Folder, tmp_path: Path) -> None:
             await s.load.to(backend)
 
 
-async def test_no_endpoints_is_no_excuse(folder: Folder, tmp_path: Path) -> None:
-    """The endpoints of a Service go to another slice in two saves, the new one first."""
+async def test_a_name_that_nobody_resolves_holds_nothing_else_up(folder: Folder, tmp_path: Path) -> None:
+    """Envoy withholds what it says to clusters while one of them warms: that may delay the route to that one, and no other."""
+    lost = Request("lost.example.com")
+    async with name_server() as names, changing(folder, tmp_path) as s:
+        names.delay_s = 3600.0
+        s.bootstrap = names.bootstrap
+        ports = await s.load.serve("a", "b")
+        await start(s, of_kubernetes(ports["a"]))
+        entry = service_entry("lost", "lost.mesh", [at(ports["a"]) | {"address": "lost.test"}], resolution="DNS")
+        s.save(
+            "lost.yaml", "a lost host", http_route("lost", rule(to=hostname("lost.mesh")), hostnames=[lost.host]), entry
+        )
+        await until("its name is asked for", partial(_is_asked, names))
+        for number in range(1, TIMES // 4):
+            backend, name = "ab"[number % 2], f"s{number}"
+            await s.load.allow(["a/", "b/"])
+            began = monotonic()
+            s.save("shop.yaml", f"replaced by {name}", route(name), backend_service(name, ports[backend]))
+            await s.load.to(backend)
+            assert monotonic() - began < AT_ONCE_S
+
+
+async def _is_asked(names: NameServer) -> bool:
+    return names.questions > 0
+
+
+async def test_endpoints_go_to_another_slice(folder: Folder, tmp_path: Path) -> None:
+    """In two saves, the new slice first."""
     async with changing(folder, tmp_path) as s:
         ports = await s.load.serve("a", "b")
         service, *_ = backend_service("shop")

@@ -12,7 +12,7 @@ from .certificates import make_pair, tls_secret, trusting
 from .changing import SHOP, changing
 from .client import Connection, Request
 from .folder import Folder, backend_service
-from .plane import free_port, until, until_answer
+from .plane import Command, free_port, until, until_answer
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio]
 
@@ -88,3 +88,29 @@ async def test_a_certificate_is_rotated(folder: Folder, tmp_path: Path) -> None:
             await until(f"certificate {number} is shown", is_shown)
         reports = [await s.load.stop(group) for group in (kept, fresh, beside)]
     assert reports[2]["opened"] == 4, "connections of the other hostname were closed"
+
+
+async def test_what_drains_is_let_go_when_the_drain_time_is_over(folder: Folder, home: Path) -> None:
+    """Envoy's own drain time is ten minutes, for which everything that a removed listener used would have to stay."""
+    kept, removed = free_port(), free_port()
+    async with changing(folder, home) as s:
+        ports = await s.load.serve("shop")
+        folder.write("shop.yaml", http_route("shop", rule(to="shop")), backend_service("shop", ports["shop"]))
+        folder.write("gateway.yaml", gateway(listener("kept", kept), listener("removed", removed)))
+        async with Command(home, "--files", str(folder.path), "--infra", "host") as command:
+            s.admin = command.admin
+            await until_answer(removed, SHOP)
+            await s.load.start(kept, SHOP, connections=4, pause_s=0.005)
+
+            async def names() -> list[str]:
+                (proxy,) = await command.admin.json("/debug/proxies")
+                (ledger,) = (each for each in proxy["types"].values() if each["type"] == "RDS")
+                return sorted(ledger["names"])
+
+            async def holds(*expected: int) -> bool:
+                return await names() == sorted(f"http~{port}" for port in expected)
+
+            await until("both are served", lambda: holds(kept, removed))
+            s.save("gateway.yaml", "removed", gateway(listener("kept", kept)))
+            await until("the Envoy has let go of its routes", lambda: holds(kept))
+            await s.load.finish()
