@@ -63,6 +63,7 @@ async def test_a_service_is_replaced_by_another_in_one_save(folder: Folder, tmp_
         await until("clusters that nothing needs are gone", are_gone)
 
 
+@pytest.mark.long
 async def test_services_are_replaced_faster_than_anybody_follows(folder: Folder, tmp_path: Path) -> None:
     async with changing(folder, tmp_path) as s:
         ports = await s.load.serve("a", "b", "last")

@@ -59,6 +59,7 @@ def two_ports(name: str, first: int, second: int) -> list[Manifest]:
     return [service, endpoint_slice(name, [{"addresses": ["127.0.0.1"]}], ports)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("between", ["ports", "services"])
 async def test_a_port_flips_and_a_filter_comes_and_goes(folder: Folder, tmp_path: Path, between: str) -> None:
     """At its own pace, whether or not the flip before has been followed. Only what goes to one backend carries the mark."""
