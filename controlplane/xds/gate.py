@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable
 import msgspec
 
 from controlplane.xds.lane import Items
+from controlplane.xds.limits import Limits
 from controlplane.xds.standing import Standing
 from controlplane.xds.tables import Entry
 from controlplane.xds.wire import load_assignment_of
@@ -50,11 +51,10 @@ class Gate:
     Args:
         clusters: Of the stream.
         assignments: Of the stream.
-        gate_seconds: How long a resource is waited for by others.
-        grace_seconds: How long a cluster stays after nothing names it any more.
+        limits: How long what is waited for, and what stays how long.
     """
 
-    def __init__(self, clusters: Standing, assignments: Standing, gate_seconds: float, grace_seconds: float) -> None:
+    def __init__(self, clusters: Standing, assignments: Standing, limits: Limits) -> None:
         self.now = 0.0
         """Seconds, on the clock that the machine is driven by."""
         self.news: list[Withheld | Resumed] = []
@@ -62,8 +62,7 @@ class Gate:
         self._clusters = clusters
         self._assignments = assignments
         self._gated: list[Standing] = []
-        self._gate_seconds = gate_seconds
-        self._grace_seconds = grace_seconds
+        self._limits = limits
         self._waiting: dict[tuple[str, str], Waiting] = {}
         """By type URL and name, the longest first."""
         self._awaited: dict[str, tuple[str, int]] = {}
@@ -72,8 +71,12 @@ class Gate:
         """By the nonce of a CDS response, clusters in it whose load assignment is not acknowledged yet."""
         self._assigned: dict[str, int] = {}
         """Clusters that are proven by their load assignment and whose response is not answered: the number of that."""
+        self._unresolved: dict[str, list[str]] = {}
+        """By the nonce of a CDS response, new clusters in it that have no load assignment."""
         self._processed: set[str] = set()
         """Nonces of CDS responses that have no answer although all their load assignments are acknowledged."""
+        self._resolving: dict[str, float] = {}
+        """New clusters that have no load assignment and were acknowledged just now: when, the longest ago first."""
         self._free_since: dict[str, float] = {}
         """Clusters that are to be removed and that nothing names, the longest first."""
         clusters.gate = self
@@ -92,7 +95,7 @@ class Gate:
         if entry is None:
             return False
         if clusters.exists(cluster):
-            return True
+            return cluster not in self._resolving
         if not clusters.asked:
             # Its stream broke while a cluster warmed, and it says nothing of clusters until that is over (trap 8). It
             # subscribes the load assignments of those that it has.
@@ -141,12 +144,17 @@ class Gate:
     def clusters_sent(self, entries: Iterable[Entry], nonce: str) -> None:
         """These clusters go out under this nonce."""
         names = set()
+        unresolved = []
         for entry in entries:
             assignment = _assignment_of(entry)
             self._assigned.pop(entry.name, None)
             if self._assignments.table.get(assignment) is not None:
                 self._awaited[assignment] = (entry.name, int(nonce))
                 names.add(entry.name)
+            elif not self._clusters.exists(entry.name):
+                unresolved.append(entry.name)
+        if unresolved:
+            self._unresolved[nonce] = unresolved
         if names:
             self._unproven[nonce] = names
 
@@ -177,6 +185,9 @@ class Gate:
         """The CDS response of this nonce was answered, or given up."""
         self._unproven.pop(nonce, None)
         self._processed.discard(nonce)
+        for name in self._unresolved.pop(nonce, ()):
+            if self._clusters.exists(name):
+                self._resolving[name] = self.now
         for name in items:
             if self._assigned.get(name) == int(nonce):
                 del self._assigned[name]
@@ -221,7 +232,7 @@ class Gate:
         if name in self._clusters.overrides:
             return True
         since = self._free_since.get(name)
-        return since is not None and self.now - since >= self._grace_seconds
+        return since is not None and self.now - since >= self._limits.grace_seconds
 
     def look(self) -> None:
         """Looks which of the clusters that are to be removed are named by something that the proxy may hold.
@@ -258,15 +269,20 @@ class Gate:
     @property
     def deadline(self) -> float | None:
         """When ``pass_time`` has something to do although nothing came in."""
-        gate = next((w.since + self._gate_seconds for w in self._waiting.values() if not w.is_overdue), None)
-        grace = next((since + self._grace_seconds for since in self._free_since.values()), None)
-        return min((time for time in (gate, grace) if time is not None), default=None)
+        limits = self._limits
+        gate = next((w.since + limits.gate_seconds for w in self._waiting.values() if not w.is_overdue), None)
+        grace = next((since + limits.grace_seconds for since in self._free_since.values()), None)
+        resolved = next((since + limits.resolve_seconds for since in self._resolving.values()), None)
+        return min((time for time in (gate, grace, resolved) if time is not None), default=None)
 
     def pass_time(self, now: float) -> None:
         """It is that late."""
         self.now = now
+        for name in [n for n, since in self._resolving.items() if now - since >= self._limits.resolve_seconds]:
+            del self._resolving[name]
+            self.wake()
         for (type_url, name), waiting in self._waiting.items():
-            if not waiting.is_overdue and now - waiting.since >= self._gate_seconds:
+            if not waiting.is_overdue and now - waiting.since >= self._limits.gate_seconds:
                 waiting.is_overdue = True
                 self.news.append(Withheld(type_url, name, waiting.clusters))
                 for delivery in self._gated:

@@ -73,7 +73,7 @@ class Machine:
             )
         }
 
-        self._gate = Gate(self._clusters, self._assignments, self._limits.gate_seconds, self._limits.grace_seconds)
+        self._gate = Gate(self._clusters, self._assignments, self._limits)
         for delivery in self._deliveries.values():
             if delivery.rule.gated:
                 self._gate.guard(delivery)

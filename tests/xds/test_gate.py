@@ -10,7 +10,7 @@ from controlplane.xds.gate import Resumed, Withheld
 from controlplane.xds.types import CLUSTER, LISTENER, LOAD_ASSIGNMENT, ROUTE_CONFIGURATION, VIRTUAL_HOST
 from tests.xds.conftest import SCOPE
 
-GATE_S, GRACE_S, SILENCE_S = 5.0, 10.0, 5.0
+GATE_S, GRACE_S, SILENCE_S, RESOLVE_S = 5.0, 10.0, 5.0, 1.0
 
 
 @pytest.fixture
@@ -131,7 +131,8 @@ def test_at_the_deadline_a_virtual_host_stays_as_it_is_and_that_is_told(world, r
     assert told(running, Withheld) == [Withheld(VIRTUAL_HOST, "rc/x", ("dns",))]
     world.put(VIRTUAL_HOST, **{"rc/y": "2"})
     assert said(running.settle()) == [("VHDS", {"rc/y": "2"}, ())]
-    assert said(running.ack(clusters)) == [("VHDS", {"rc/x": "2"}, ())]
+    running.ack(clusters)
+    assert said(running.later(RESOLVE_S)) == [("VHDS", {"rc/x": "2"}, ())]
     assert told(running, Resumed) == [Resumed(VIRTUAL_HOST, "rc/x")]
 
 
@@ -153,7 +154,8 @@ def test_a_first_answer_waits_until_it_is_whole(world, client, said):
     [clusters] = client.ask(CLUSTER)
     client.settle(client.ask(ROUTE_CONFIGURATION, "rc"))
     assert client.ask(VIRTUAL_HOST) == []
-    assert said(client.ack(clusters)) == [("VHDS", {"rc/x": "1", "rc/y": "1"}, ())]
+    client.ack(clusters)
+    assert said(client.later(RESOLVE_S)) == [("VHDS", {"rc/x": "1", "rc/y": "1"}, ())]
 
 
 def test_a_first_answer_goes_without_what_waits_too_long(world, client, said):
@@ -299,3 +301,13 @@ def test_a_proxy_that_asks_for_clusters_in_time_is_left_alone(world, said):
     client.now += SILENCE_S - 0.1
     client.settle(client.ask(CLUSTER, versions={"a": "1"}))
     assert client.later(10 * SILENCE_S) == []
+
+
+def test_a_proxy_is_left_to_resolve_the_names_of_a_new_cluster(world, running, said):
+    """It takes such a cluster at once, without endpoints."""
+    world.commit({CLUSTER: {"dns": "1"}, VIRTUAL_HOST: {"rc/x": "2"}}, clusters={"rc/x": ("dns",)})
+    assert said(running.settle()) == [("CDS", {"dns": "1"}, ())]
+    assert running.later(0.9) == []
+    assert said(running.settle(running.later(0.1))) == [("VHDS", {"rc/x": "2"}, ())]
+    world.commit({CLUSTER: {"dns": "2"}, VIRTUAL_HOST: {"rc/x": "3"}}, clusters={"rc/x": ("dns",)})
+    assert [response.type_url for response in running.responses()] == [CLUSTER, VIRTUAL_HOST]

@@ -187,6 +187,7 @@ def test_only_the_routes_to_a_rejected_cluster_are_held_back(world, client, judg
     world.put(CLUSTER, a="1", b2="1")
     offer_routes("2", action("r0", "a"), action("r1", "a"), clusters=("a",))
     judge.settle(client.responses())
+    judge.settle(client.later(1.0))
     client.facts.clear()
     world.put(CLUSTER, b="bad")
     offer_routes("3", action("r0", "b"), action("r1", "b2"), action("r2", "b"), clusters=("b", "b2"))
