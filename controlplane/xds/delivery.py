@@ -161,6 +161,11 @@ class Delivery(Standing):
         current = [name for name, version in response.items.items() if lane.suspects.get(name, UNKNOWN) == version]
         lane.clear_suspects(current, taken=True)
         for name, version in response.items.items():
+            offered = self.offered(name) if name in self.overrides else None
+            if offered is not None and offered.version == version:
+                del self.overrides[
+                    name
+                ]  # it was taken back while the proxy had not answered yet, and is taken after all
             if name not in self.overrides:
                 self.rejections.pop(name, None)
             if version is not None:

@@ -20,6 +20,8 @@ from controlplane.xds.standing import Standing
 from controlplane.xds.tables import Entry
 from controlplane.xds.wire import load_assignment_of
 
+_UPSTREAM_TLS = b"envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+
 
 class Withheld(msgspec.Struct, frozen=True):
     """The proxy stays at its last version of a resource: it has not proven clusters that the newest one names."""
@@ -73,6 +75,8 @@ class Gate:
         """Clusters that are proven by their load assignment and whose response is not answered: the number of that."""
         self._unresolved: dict[str, list[str]] = {}
         """By the nonce of a CDS response, new clusters in it that have no load assignment."""
+        self._pushed: set[str] = set()
+        """Clusters whose load assignment was sent although it was not subscribed."""
         self._processed: set[str] = set()
         """Nonces of CDS responses that have no answer although all their load assignments are acknowledged."""
         self._resolving: dict[str, float] = {}
@@ -148,6 +152,7 @@ class Gate:
         for entry in entries:
             assignment = _assignment_of(entry)
             self._assigned.pop(entry.name, None)
+            self._pushed.discard(entry.name)
             if self._assignments.table.get(assignment) is not None:
                 self._awaited[assignment] = (entry.name, int(nonce))
                 names.add(entry.name)
@@ -171,7 +176,8 @@ class Gate:
                 continue
             of_response.discard(cluster)
             if self._assignments.interest.wants(assignment):
-                self._assigned[cluster] = number
+                if not self._needs_secrets(cluster):
+                    self._assigned[cluster] = number
             elif not self._clusters.exists(cluster):
                 wedged.append(cluster)
             if not of_response:
@@ -180,6 +186,25 @@ class Gate:
                 self._clusters.lanes.go_on(str(number))
             self.wake()
         return wedged
+
+    def left_out(self, nonce: str) -> list[str]:
+        """Load assignments that a proxy has not subscribed by now, although it has the clusters; each once.
+
+        A fresh proxy is not sent load assignments before it asks, so one of a wedged cluster would never be sent. Its
+        acknowledgement is what tells.
+        """
+        found = [
+            assignment
+            for assignment, (cluster, number) in self._awaited.items()
+            if number < int(nonce) and cluster not in self._pushed and not self._assignments.interest.wants(assignment)
+        ]
+        self._pushed.update(self._awaited[assignment][0] for assignment in found)
+        return [assignment for assignment in found if self._assignments.is_in_step(assignment)]
+
+    def _needs_secrets(self, cluster: str) -> bool:
+        """Whether a cluster has secrets, for which it goes on warming when its load assignment is there."""
+        entry = self._clusters.table.get(cluster)
+        return entry is not None and _UPSTREAM_TLS in entry.resource.body
 
     def clusters_answered(self, items: Items, nonce: str) -> None:
         """The CDS response of this nonce was answered, or given up."""

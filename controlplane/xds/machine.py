@@ -17,6 +17,7 @@ from controlplane.xds.errors import exhausted, invalid
 from controlplane.xds.facts import Acknowledged, Fact, Rejected, RejectedResource
 from controlplane.xds.gate import Gate
 from controlplane.xds.interest import Update
+from controlplane.xds.lane import Items
 from controlplane.xds.ledger import describe
 from controlplane.xds.limits import Limits
 from controlplane.xds.patience import Patience
@@ -92,7 +93,7 @@ class Machine:
         """
         delivery = self._delivery(request.type_url)
         self._is_asked = True
-        self._take_answer(delivery, request)
+        taken = self._take_answer(delivery, request)
         if delivery is self._routes:
             self._subscribe_routes(request)
         elif delivery.asked:
@@ -104,7 +105,16 @@ class Machine:
             if not trust:
                 self._patience.assignments_asked_first()
             delivery.begin(request.subscribe, request.unsubscribe, request.versions, trust=trust)
+        if delivery is self._assignments and taken:
+            # Only now: the same request may subscribe what it acknowledges.
+            self._prove_clusters(taken, request.nonce)
         return self.take_facts()
+
+    def _prove_clusters(self, assignments: Items, nonce: str) -> None:
+        """These load assignments were acknowledged."""
+        self._clusters.take_back(self._gate.assignments_taken(assignments, nonce))
+        for name in self._gate.left_out(nonce):
+            self._assignments.owe(name)
 
     def take_facts(self) -> list[Fact]:
         """What has become known, also while nothing came in, since this was last asked for."""
@@ -157,7 +167,8 @@ class Machine:
             self._deliveries[type_url] = delivery
         return delivery
 
-    def _take_answer(self, delivery: Delivery, request: Request) -> None:
+    def _take_answer(self, delivery: Delivery, request: Request) -> Items | None:
+        """Takes an answer in; what was in the response, if it was acknowledged."""
         url, nonce = request.type_url, request.nonce
         if request.error is not None:
             error = ErrorDetail(request.error.code, redact(request.error.message))
@@ -168,14 +179,13 @@ class Machine:
             if items is not None:
                 self._facts.append(Acknowledged(url, nonce, len(items)))
         if items is None:
-            return
+            return None
         if delivery is self._clusters:
             self._patience.clusters_answered(nonce)
             self._gate.clusters_answered(items, nonce)
         elif request.error is None and delivery is self._routes:
             self._virtual_hosts.routes_taken(items, nonce)
-        elif request.error is None and delivery is self._assignments:
-            self._clusters.take_back(self._gate.assignments_taken(items, nonce))
+        return items if request.error is None else None
 
     def _subscribe_routes(self, request: Request) -> None:
         """RDS subscriptions decide about virtual hosts, too."""

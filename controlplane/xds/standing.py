@@ -240,7 +240,8 @@ class Standing:
         Whatever was rejected of them is over: the new version is offered at once.
         """
         for name, entry in before.items():
-            self.overrides.pop(name, None)
+            if self.overrides.get(name, entry) is not None or self.offered(name) is not None:
+                self.overrides.pop(name, None)  # else it was rejected, is to be removed at once, and nobody has it now
             self.rejections.pop(name, None)
             if name not in self.held:
                 if not self.tracks(name):
@@ -290,6 +291,8 @@ class Standing:
         if held == version and not lane.holds(name):
             lane.pending.discard(name)
             self.gate.dismiss(self.rule.url, name)
+            if desired is None and self.offered(name) is None:
+                self.overrides.pop(name, None)
             if name not in lane.owed and name not in self.overrides:
                 self._in_step(name)
             if version is not None:

@@ -8,7 +8,8 @@ from controlplane.xds import Limits
 from controlplane.xds.facts import Rejected, RejectedResource
 from controlplane.xds.gate import Resumed, Withheld
 from controlplane.xds.types import CLUSTER, LISTENER, LOAD_ASSIGNMENT, ROUTE_CONFIGURATION, VIRTUAL_HOST
-from tests.xds.conftest import SCOPE
+from controlplane.xds.wire import ErrorDetail, Request
+from tests.xds.conftest import SCOPE, Row
 
 GATE_S, GRACE_S, SILENCE_S, RESOLVE_S = 5.0, 10.0, 5.0, 1.0
 
@@ -311,3 +312,50 @@ def test_a_proxy_is_left_to_resolve_the_names_of_a_new_cluster(world, running, s
     assert said(running.settle(running.later(0.1))) == [("VHDS", {"rc/x": "2"}, ())]
     world.commit({CLUSTER: {"dns": "2"}, VIRTUAL_HOST: {"rc/x": "3"}}, clusters={"rc/x": ("dns",)})
     assert [response.type_url for response in running.responses()] == [CLUSTER, VIRTUAL_HOST]
+
+
+def test_a_subscription_in_the_request_that_acknowledges_counts(world, running, said):
+    """S5: both responses can be read before the proxy writes."""
+    world.commit({CLUSTER: {"b": "1"}, LOAD_ASSIGNMENT: {"b": "1"}})
+    _, assignments = running.responses()
+    sent = running.ask(LOAD_ASSIGNMENT, "b", nonce=assignments.nonce)
+    assert said(sent) == [("EDS", {"b": "1"}, ())]
+
+
+def test_what_was_taken_back_and_is_taken_after_all_is_offered_again(world, running, said):
+    world.commit({CLUSTER: {"b": "1"}, LOAD_ASSIGNMENT: {"b": "1"}})
+    clusters, assignments = running.responses()
+    [removal] = running.ack(assignments)
+    assert said([removal]) == [("CDS", {}, ("b",))]
+    assert running.ack(clusters) == []
+    assert said(running.ack(removal)) == [("CDS", {"b": "1"}, ()), ("EDS", {"b": "1"}, ())]
+
+
+def test_a_load_assignment_proves_no_cluster_that_has_secrets(world, running, said):
+    """It goes on warming until they are there."""
+    body = b"\n\x01b" + b"envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+    world.views.apply([(SCOPE, CLUSTER, "b", Row("b", "1", body))])
+    world.commit({LOAD_ASSIGNMENT: {"b": "1"}, VIRTUAL_HOST: {"rc/x": "2"}}, clusters={"rc/x": ("b",)})
+    clusters, assignments = running.responses()
+    assert said(running.ask(LOAD_ASSIGNMENT, "b", nonce=assignments.nonce)) == [("EDS", {"b": "1"}, ())]
+    assert said(running.ack(clusters)) == [("VHDS", {"rc/x": "2"}, ())]
+
+
+def test_trap1_a_wedged_cluster_in_the_first_response_of_all_is_found(world, client, said):
+    """A fresh proxy is sent no load assignment that it does not ask for; this one never asks."""
+    world.commit({CLUSTER: {"a": "1", "wedged": "1"}, LOAD_ASSIGNMENT: {"a": "1", "wedged": "1"}})
+    client.ask(CLUSTER)
+    [assignments] = client.ask(LOAD_ASSIGNMENT, "a")
+    [pushed] = client.ack(assignments)
+    assert said([pushed]) == [("EDS", {"wedged": "1"}, ())]
+    assert said(client.ack(pushed)) == [("CDS", {}, ("wedged",))]
+
+
+def test_trap1_what_was_rejected_goes_at_once_also_when_the_tables_have_followed(world, running, said):
+    world.put(CLUSTER, bad="1")
+    [offered] = running.responses()
+    # The commit that follows a rejection can come before anything is sent.
+    running.machine.receive(Request(type_url=CLUSTER, nonce=offered.nonce, error=ErrorDetail(13, "no")))
+    world.put(CLUSTER, bad=None)
+    assert said(running.settle()) == [("CDS", {}, ("bad",))]
+    assert running.machine._clusters.held == {}
