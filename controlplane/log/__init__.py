@@ -12,7 +12,8 @@ from controlplane.log.opening import Opened
 from controlplane.log.reading import FromSegment, read_log
 from controlplane.log.records import Checkpoint, Codec, Record, Transaction
 from controlplane.log.secrets import MemorySecretStore, Secrets, SecretStore
-from controlplane.log.segmented import SEGMENT_BYTES, CheckpointFunction, FsyncMode, SegmentedLog
+from controlplane.log.segmented import SEGMENT_BYTES, FsyncMode, SegmentedLog
+from controlplane.log.segments import CheckpointFunction
 from controlplane.log.verifying import LogReport, SegmentReport, verify
 from controlplane.log.writing import Segment
 

@@ -2,7 +2,32 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
+
+_REMEDIES: Final[Mapping[int, str]] = {
+    errno.ENOSPC: "make room on this file system",
+    errno.EDQUOT: "raise the quota, or make room",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
+    errno.EROFS: "mount this file system for writing",
+    errno.EACCES: "let this user write here",
+    errno.EPERM: "let this user write here",
+    errno.ENOENT: "bring the folder back",
+    errno.EIO: "look for the disk's errors in the system's log",
+    errno.EMFILE: "raise the limit on open files (ulimit -n)",
+    errno.ENFILE: "raise the system's limit on open files",
+}
+
+
+def describe(error: OSError) -> str:
+    """What the system said, its name for it, and what to do: ``No space left on device (ENOSPC); make room ...``."""
+    number = error.errno or 0
+    text = error.strerror or type(error).__name__
+    name = f" ({errno.errorcode[number]})" if number in errno.errorcode else ""
+    remedy = f"; {_REMEDIES[number]}" if number in _REMEDIES else ""
+    return f"{text}{name}{remedy}"
 
 
 class LogError(Exception):

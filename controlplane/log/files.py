@@ -25,6 +25,9 @@ class File(Protocol):
     def truncate(self, size: int) -> None:
         """Cuts the file off at ``size`` octets; durable after the next ``sync``."""
 
+    def is_linked(self) -> bool:
+        """Whether some name still leads to it. One that was removed takes what is written, and loses it."""
+
     def close(self) -> None:
         """Frees the file; nothing is synced by it."""
 
@@ -103,6 +106,9 @@ class OSFile:
 
     def truncate(self, size: int) -> None:  # noqa: D102
         os.ftruncate(self._descriptor, size)
+
+    def is_linked(self) -> bool:  # noqa: D102
+        return os.fstat(self._descriptor).st_nlink > 0
 
     def close(self) -> None:  # noqa: D102
         if self._descriptor >= 0:

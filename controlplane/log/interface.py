@@ -17,6 +17,8 @@ SYNC_SECONDS: Final = 0.1
 class LogStatistics(msgspec.Struct, frozen=True):
     """Figures of a log, for metrics and readiness. Counters begin at 0 when the log is opened."""
 
+    first_seq: int
+    """Seq of the first event that is still there, or would be."""
     last_seq: int
     """Seq of the last event; 0 in an empty log."""
     segments: int
@@ -38,7 +40,15 @@ class LogStatistics(msgspec.Struct, frozen=True):
     seconds_since_sync: float | None
     """None if there was none."""
     failure: str | None
-    """Why the log refuses to append until it is opened again; None if it does not."""
+    """Why the log refuses to append until it is mended; None if it does not."""
+    is_final: bool = False
+    """Whether mending is of no use: the log must be opened again."""
+    segment_failure: str | None = None
+    """Why the newest segment is longer than it should be: the next one could not be begun; None if it could."""
+    dropped_segments: int = 0
+    """Segments that `drop_old` has dropped."""
+    dropped_octets: int = 0
+    """Their size."""
 
 
 class Log(Protocol[E]):
@@ -61,6 +71,9 @@ class Log(Protocol[E]):
 
     def sync_if_due(self, now: float) -> float:
         """Does the grouped sync if it is time for it; in how many seconds to call again."""
+
+    def mend(self) -> None:
+        """Sees to it that the log can be appended to; raises LogError where it cannot just now."""
 
     def statistics(self) -> LogStatistics:
         """Figures as of now."""

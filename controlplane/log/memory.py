@@ -68,8 +68,12 @@ class MemoryLog(Generic[E]):
         """Does nothing; asks to be called again in a tenth of a second."""
         return SYNC_SECONDS
 
+    def mend(self) -> None:
+        """Does nothing: there is nothing that fails."""
+
     def statistics(self) -> LogStatistics:  # noqa: D102
         return LogStatistics(
+            first_seq=self._after + 1,
             last_seq=self._last_seq,
             segments=1,
             octets=self._octets,

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from controlplane.log.damage import Torn, refuse
-from controlplane.log.errors import LogError, LogLocked
+from controlplane.log.errors import LogError, LogLocked, describe
 from controlplane.log.files import File, Files, Held, Lock
 from controlplane.log.folder import LOCK_NAME, list_folder
 from controlplane.log.lines import FORMAT_VERSION, HeaderLine, timestamp
@@ -66,7 +66,7 @@ def take_lock(path: Path, files: Files) -> Lock:
             f"{who} has this log open for writing: stop it first, or use another folder", file=path, pid=held.pid
         ) from None
     except OSError as error:
-        raise LogError(f"the folder cannot be written to: {error.strerror}", file=path) from error
+        raise LogError(f"the folder cannot be written to: {describe(error)}", file=path) from error
 
 
 def recover(path: Path, files: Files, schema_version: int) -> tuple[Opened, list[Segment], SegmentWriter]:
@@ -86,18 +86,22 @@ def recover(path: Path, files: Files, schema_version: int) -> tuple[Opened, list
             files.remove(temporary)
         files.sync_folder(path)
     except OSError as error:
-        raise LogError(f"the folder cannot be written to: {error.strerror}", file=path) from error
+        raise LogError(f"the folder cannot be written to: {describe(error)}", file=path) from error
     removed = tuple(str(temporary) for temporary in listing.temporary)
     if not listing.segments:
         header = HeaderLine("controlplane", FORMAT_VERSION, schema_version, uuid.uuid4().hex, 1, None, timestamp())
-        return Opened(True, 1, 0, 1, None, removed, listing.foreign), [], create_segment(path, header, b"", files)
+        first = create_segment(path, header, b"", files)
+        if first.failure:
+            first.close()
+            raise first.error(first.failure)
+        return Opened(True, 1, 0, 1, None, removed, listing.foreign), [], first
     headers = read_headers(path, files, schema_version)
     *older, (newest, header) = headers
     try:
         segments = [Segment(path, header, files.size(path)) for path, header in older]
         file = files.append(newest)
     except OSError as error:
-        raise LogError(f"it cannot be opened: {error.strerror}", file=newest) from error
+        raise LogError(f"it cannot be opened: {describe(error)}", file=newest) from error
     try:
         writer, torn = _end(Segment(newest, header, 0), file, files)
     except BaseException:
@@ -130,5 +134,5 @@ def _end(segment: Segment, file: File, files: Files) -> tuple[SegmentWriter, Tor
             file.truncate(scan.end)
             file.sync()
     except OSError as error:
-        raise LogError(f"its end cannot be made durable: {error.strerror}", file=path) from error
+        raise LogError(f"its end cannot be made durable: {describe(error)}", file=path) from error
     return SegmentWriter(path, header, file, scan.last_seq, scan.end_line, scan.end, state_octets), scan.torn

@@ -48,8 +48,12 @@ def read_log(
     headers = read_headers(Path(path), files, schema_version)
     starts = [index for index, (_, header) in enumerate(headers) if until is None or header.first_seq <= until + 1]
     if not starts:
+        oldest, header = headers[0]
+        gone = "has been dropped" if header.previous is not None else "lies before the log's beginning"
         raise LogError(
-            f"seq {until} lies before the log's oldest checkpoint", file=headers[0][0], seq=headers[0][1].first_seq
+            f"seq {until} {gone}; the oldest state that is still here is that at seq {header.first_seq - 1}",
+            file=oldest,
+            seq=header.first_seq,
         )
     start = starts[0] if from_segment == "oldest" else starts[-1]
     return _read_segments([path for path, _ in headers[start:]], codec, until, files)

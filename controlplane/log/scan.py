@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from controlplane.log.damage import Damage, OnDamage, Torn
-from controlplane.log.errors import LogError
+from controlplane.log.errors import LogError, describe
 from controlplane.log.files import Files
 from controlplane.log.lines import (
     FORMAT_VERSION,
@@ -55,8 +55,10 @@ class SegmentScan:
         self.position = 0
         try:
             self._stream = files.read(path)
+        except FileNotFoundError:
+            raise LogError("it is gone: dropped meanwhile as old, or removed; read the log again", file=path) from None
         except OSError as error:
-            raise LogError(f"it cannot be read: {error.strerror}", file=path) from error
+            raise LogError(f"it cannot be read: {describe(error)}", file=path) from error
         try:
             self.header = self._read_header()
         except BaseException:

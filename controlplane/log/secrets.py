@@ -13,7 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final, Protocol
 
-from controlplane.log.errors import LogError
+from controlplane.log.errors import LogError, describe
 from controlplane.log.files import Files, OSFiles
 from controlplane.log.folder import SECRETS_NAME
 from controlplane.log.lines import TEMPORARY_SUFFIX
@@ -67,7 +67,7 @@ class SecretStore:
             # A name that a crash left unsynced would otherwise be taken for durable by `put`.
             self._files.sync_folder(self.path)
         except OSError as error:
-            raise LogError(f"the secret store cannot be written to: {error.strerror}", file=self.path) from error
+            raise LogError(f"the secret store cannot be written to: {describe(error)}", file=self.path) from error
 
     def put(self, secret: bytes) -> str:
         """Stores it; its digest. Durable when it returns.
@@ -81,6 +81,7 @@ class SecretStore:
         path = self.path / digest
         temporary = self.path / (digest + TEMPORARY_SUFFIX)
         try:
+            self._files.make_folder(self.path, 0o700)  # somebody may have removed it
             file = self._files.create(temporary, 0o600)
             try:
                 written = 0
@@ -96,7 +97,7 @@ class SecretStore:
             for leftover in (temporary, path):
                 with suppress(OSError):
                     self._files.remove(leftover)
-            raise LogError(f"the secret could not be stored: {error.strerror}", file=path) from error
+            raise LogError(f"the secret could not be stored: {describe(error)}", file=path) from error
         return digest
 
     def get(self, digest: str) -> bytes | None:
@@ -116,7 +117,7 @@ class SecretStore:
         except OSError as error:
             if self._read_only and isinstance(error, PermissionError):
                 return None
-            raise LogError(f"the secret cannot be read: {error.strerror}", file=path) from error
+            raise LogError(f"the secret cannot be read: {describe(error)}", file=path) from error
         return secret if digest_of(secret) == digest else None
 
     def drop_except(self, digests: Collection[str]) -> int:
@@ -135,7 +136,7 @@ class SecretStore:
             if dropped:
                 self._files.sync_folder(self.path)
         except OSError as error:
-            raise LogError(f"a secret cannot be dropped: {error.strerror}", file=self.path) from error
+            raise LogError(f"a secret cannot be dropped: {describe(error)}", file=self.path) from error
         return dropped
 
 

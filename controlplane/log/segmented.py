@@ -16,23 +16,14 @@ from typing import Final, Generic, Literal, Self, TypeAlias
 from controlplane.log import files as file_system
 from controlplane.log.errors import LogError
 from controlplane.log.interface import SYNC_SECONDS, LogStatistics
-from controlplane.log.lines import (
-    encode_events,
-    event_line,
-    require_object,
-    require_time,
-    timestamp,
-)
-from controlplane.log.opening import Opened, recover, take_lock
+from controlplane.log.lines import encode_events, event_line, require_time, timestamp
+from controlplane.log.opening import Opened
 from controlplane.log.reading import FromSegment, read_log
 from controlplane.log.records import Checkpoint, Codec, E, Transaction
-from controlplane.log.syncing import Durability
-from controlplane.log.writing import Segment, SegmentWriter, SyncFailed, create_segment, header_after
+from controlplane.log.segments import CheckpointFunction, Segments
+from controlplane.log.writing import Fault, Segment
 
 FsyncMode: TypeAlias = Literal["always", "grouped", "never"]
-
-CheckpointFunction: TypeAlias = Callable[[], bytes | None]
-"""Gives the state after everything appended so far as a JSON object, or None if it cannot just now."""
 
 SEGMENT_BYTES: Final = 64 * 1024 * 1024
 """Size from which on a segment is followed by the next, unless told otherwise."""
@@ -60,23 +51,21 @@ class SegmentedLog(Generic[E]):
     ) -> None:
         self.path = path
         self._codec = codec
-        self._checkpoint = checkpoint
         self._fsync = fsync
-        self._segment_octets = segment_bytes
         self._schema_version = schema_version
         self._files = files
         self._clock = clock
-        self._lock = take_lock(path, files)
-        self._older: list[Segment]  # oldest first; dropping segments begins here
-        self._newest: SegmentWriter
-        try:
-            self.opened: Opened
-            self.opened, self._older, self._newest = recover(path, files, schema_version)
-        except BaseException:
-            self._lock.release()
-            raise
+        self._segments = Segments(
+            path,
+            checkpoint=checkpoint,
+            segment_octets=segment_bytes,
+            schema_version=schema_version,
+            keeps=fsync != "never",
+            files=files,
+            clock=clock,
+        )
+        self.opened: Opened = self._segments.opened
         self._closed = False
-        self._durability = Durability(self._newest.last_seq, clock)
         self._appended = self._transactions = 0
         self._appended_at: float | None = None
 
@@ -135,13 +124,12 @@ class SegmentedLog(Generic[E]):
     @property
     def last_seq(self) -> int:
         """Seq of the last event; 0 in an empty log."""
-        return self._newest.last_seq
+        return self._segments.newest.last_seq
 
     @property
     def segments(self) -> tuple[Segment, ...]:
         """All of them, oldest first, with their sizes now."""
-        newest = self._newest
-        return (*self._older, Segment(newest.path, newest.header, newest.octets))
+        return self._segments.all()
 
     def append(self, events: Iterable[E], *, source: str, time: str | None = None) -> Transaction[E]:
         """Makes the events one transaction at the log's end; they are in the file when it returns.
@@ -156,27 +144,33 @@ class SegmentedLog(Generic[E]):
 
         Raises:
             LogError: It could not be written (file, line, seq): nothing of it is in the log, and the next append may
-                succeed. Unless ``statistics().failure`` is set: then the log must be opened again, and only that tells
-                whether the transaction is in it.
+                succeed. Unless ``statistics().failure`` is set: then `mend` must succeed first; if the process dies before,
+                only opening tells whether the transaction is in the log.
             ValueError: There are no events, or the codec or ``time`` gave what the log cannot store.
         """
         self._require_usable()
         events = tuple(events)
         encoded = encode_events(events, self._codec)
         time = timestamp() if time is None else require_time(time)
-        self._begin_segment_if_due()
-        newest = self._newest
+        self._segments.begin_if_due()
+        newest = self._segments.newest
         first_seq = newest.last_seq + 1
         last_seq = newest.last_seq + len(encoded)
-        lines = [
+        data = b"".join(
             event_line(seq, last_seq, time, source, kind, data) for seq, (kind, data) in enumerate(encoded, first_seq)
-        ]
-        newest.write(b"".join(lines), len(lines))
-        self._appended += len(lines)
+        )
+        self._segments.refused_octets = len(data)
+        newest.write(data, len(encoded))
+        if self._fsync == "always":
+            try:
+                self.sync()
+            except LogError:
+                newest.take_back(data, len(encoded))
+                raise
+        self._segments.refused_octets = 0
+        self._appended += len(encoded)
         self._transactions += 1
         self._appended_at = self._clock()
-        if self._fsync == "always":
-            self.sync()
         return Transaction(last_seq, first_seq, time, source, events)
 
     def read(
@@ -196,11 +190,41 @@ class SegmentedLog(Generic[E]):
         """Returns when all that was appended before the call is on the disk. May be called from any thread.
 
         Raises:
-            LogError: The disk did not take it. Nothing can be appended until the log is opened again: the system may have
+            LogError: The disk did not take it. Nothing can be appended until `mend` has succeeded: the system may have
                 dropped what it could not write, and would call the next sync a success.
         """
-        with self._durability.lock:
-            self._durability.sync(self._newest)
+        segments = self._segments
+        with segments.durability.lock:
+            segments.durability.sync(segments.newest)
+
+    def mend(self) -> None:
+        """Sees to it that the log can be appended to, after a failure and without one: nothing that was appended is lost.
+
+        What was written halfway is cut off; what an fsync failed on is written anew from memory; a folder that was removed is
+        made again and begins with the state as it is. Where nothing has failed, the disk is asked whether it takes as much as
+        it refused last. May be called from any thread, while nothing is being appended and the state is at rest.
+
+        Raises:
+            LogError: Not yet. Try again, unless ``statistics().is_final``.
+        """
+        if not self._closed:
+            self._segments.mend()
+
+    def drop_old(
+        self, *, max_bytes: int | None, max_age: float | None, keep_seq: int, now: float
+    ) -> tuple[Segment, ...]:
+        """Drops the oldest segments, whole, never the newest; which those were. May be called from any thread.
+
+        Args:
+            max_bytes: Size of all segments from which on the oldest goes; None keeps them for ever.
+            max_age: Seconds after its last event after which a segment goes; None as above.
+            keep_seq: The state at this seq can still be replayed afterwards.
+            now: Seconds since the epoch.
+
+        Raises:
+            LogError: One could not be removed; those that were are gone from `segments`.
+        """
+        return self._segments.drop(max_octets=max_bytes, max_age=max_age, keep_seq=keep_seq, now=now)
 
     def sync_if_due(self, now: float) -> float:
         """Syncs if the mode is ``grouped``, something is unsynced and the last sync is a tenth of a second ago.
@@ -214,9 +238,10 @@ class SegmentedLog(Generic[E]):
         Raises:
             LogError: As `sync`.
         """
-        if self._fsync != "grouped" or self._durability.synced_seq == self.last_seq:
+        durability = self._segments.durability
+        if self._fsync != "grouped" or durability.synced_seq == self.last_seq:
             return SYNC_SECONDS
-        if wait := self._durability.wait(now):
+        if wait := durability.wait(now):
             return wait
         self.sync()
         return SYNC_SECONDS
@@ -224,11 +249,13 @@ class SegmentedLog(Generic[E]):
     def statistics(self) -> LogStatistics:
         """Figures as of now."""
         now = self._clock()
-        durability = self._durability
+        segments, durability = self._segments, self._segments.durability
+        newest = segments.newest
         return LogStatistics(
+            first_seq=segments.all()[0].first_seq,
             last_seq=self.last_seq,
-            segments=len(self._older) + 1,
-            octets=sum(segment.octets for segment in self.segments),
+            segments=len(segments.older) + 1,
+            octets=sum(segment.octets for segment in segments.all()),
             appended=self._appended,
             transactions=self._transactions,
             syncs=durability.syncs,
@@ -236,7 +263,11 @@ class SegmentedLog(Generic[E]):
             unsynced=self.last_seq - durability.synced_seq,
             seconds_since_append=None if self._appended_at is None else now - self._appended_at,
             seconds_since_sync=None if durability.synced_at is None else now - durability.synced_at,
-            failure=self._newest.failure,
+            failure=newest.failure,
+            is_final=newest.fault is Fault.FINAL,
+            segment_failure=segments.failure,
+            dropped_segments=segments.dropped[0],
+            dropped_octets=segments.dropped[1],
         )
 
     def close(self) -> None:
@@ -245,58 +276,14 @@ class SegmentedLog(Generic[E]):
         Raises:
             LogError: The disk did not take the last events; the log is closed all the same.
         """
-        if self._closed:
-            return
-        self._closed = True
-        with self._durability.lock:
-            try:
-                if self._newest.failure is None:
-                    self._durability.sync(self._newest)
-            finally:
-                self._newest.close()
-                self._lock.release()
+        if not self._closed:
+            self._closed = True
+            self._segments.close()
 
     def _require_usable(self) -> None:
+        newest = self._segments.newest
         if self._closed:
-            raise self._newest.error("the log is closed")
-        if failure := self._newest.failure:
-            raise self._newest.error(
-                f"nothing can be appended since an earlier failure ({failure}): open the log again"
-            )
-
-    def _begin_segment_if_due(self) -> None:
-        newest = self._newest
-        outdated = newest.header.schema < self._schema_version
-        if not outdated and not newest.has_reached(self._segment_octets):
-            return
-        if newest.last_seq == 0:
-            self._begin_segment(b"")
-        elif (state := self._checkpoint() if self._checkpoint else None) is not None:
-            self._begin_segment(require_object(state, "the checkpoint"))
-        elif outdated:
-            raise newest.error(
-                f"events of schema {self._schema_version} need a segment of their own, "
-                "and there is no checkpoint just now to begin it with"
-            )
-
-    def _begin_segment(self, state: bytes) -> None:
-        before = self._newest
-        header = header_after(before, self._schema_version)
-        with self._durability.lock:
-            # A segment that has a successor is whole and on the disk, in every mode.
-            self._durability.sync(before)
-            try:
-                newest = create_segment(self.path, header, state, self._files)
-                if before.path != newest.path:
-                    self._older.append(Segment(before.path, before.header, before.octets))
-                self._newest = newest
-            except SyncFailed as error:
-                before.failure = error.reason
-                raise
-            except LogError:
-                raise  # nothing of the new segment is left
-            except BaseException as error:
-                # If the new segment is there, nothing may be appended to this one.
-                before.failure = f"beginning a segment was interrupted ({type(error).__name__})"
-                raise
-            before.close()
+            raise newest.error("the log is closed")
+        if newest.failure:
+            remedy = "open the log again" if newest.fault is Fault.FINAL else "mend it, or open the log again"
+            raise newest.error(f"nothing can be appended since an earlier failure ({newest.failure}): {remedy}")

@@ -109,6 +109,9 @@ class _OpenFile:
         self._files.attempt("truncate", self._path)
         self._opened().truncate(size)
 
+    def is_linked(self) -> bool:
+        return any(inode is self._inode for inode in self._files.inodes())
+
     def close(self) -> None:
         self._inode = None
 
@@ -161,6 +164,19 @@ class ForgetfulFiles:
         """What a reader would see now."""
         return bytes(self._existing(path).cache)
 
+    def inodes(self) -> tuple[object, ...]:
+        """What names lead to."""
+        return tuple(self._names.values())
+
+    def remove_folder(self, path: Path) -> None:
+        """Somebody removes a folder with all that is in it, behind the log's back."""
+        for name in [name for name in self._names if name.parent == path]:
+            del self._names[name]
+            self._disk_names.pop(name, None)
+        self._dirty_names.clear()
+        self._folders.discard(path)
+        self._locks = {lock for lock in self._locks if lock.parent != path}
+
     def overwrite(self, path: Path, content: bytes) -> None:
         """Changes a file behind the log's back, durably."""
         inode = self._names.setdefault(path, _Inode())
@@ -189,6 +205,8 @@ class ForgetfulFiles:
 
     def create(self, path: Path, mode: int) -> _OpenFile:  # noqa: D102
         self.attempt("create", path)
+        if path.parent not in self._folders:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
         inode = self._names[path] = _Inode()
         self._dirty_names.append((path, path, inode))
         return _OpenFile(self, path, inode)

@@ -98,7 +98,7 @@ class TestSyncFails:
         log.append([{"n": 2}], source="test")
         Failing(files, "sync")
         for reason in (
-            "could not be made durable: Input/output error",
+            r"could not be made durable: Input/output error \(EIO\); look for the disk's errors",
             "nothing can be synced since an earlier failure",
         ):
             with pytest.raises(LogError, match=reason):
@@ -111,11 +111,13 @@ class TestSyncFails:
     def test_opening_again_reads_from_the_disk_not_from_the_cache(
         self, open_log: OpenLog, files: ForgetfulFiles
     ) -> None:
-        log = open_log(fsync="always")
+        log = open_log()
         log.append([{"n": 1}], source="test")
+        log.sync()
+        log.append([{"n": 2}], source="test")
         Failing(files, "sync")
         with pytest.raises(LogError, match="durable"):
-            log.append([{"n": 2}], source="test")
+            log.sync()
         assert seqs(files) == [1, 2], "the cache still has it"
         log.close()
         with open_log() as log:
@@ -149,34 +151,62 @@ class TestNewSegmentFails:
         log.append([{"pad": "-" * 300}], source="test")
         return log
 
-    @pytest.mark.parametrize("operation", ["create", "write", "rename"])
-    def test_the_log_goes_on_where_it_was(
-        self, full: SegmentedLog[dict[str, Any]], files: ForgetfulFiles, operation: str
+    @pytest.mark.parametrize("operation", ["create", "write", "sync", "rename"])
+    def test_the_log_goes_on_where_it_was_and_tries_again_later(
+        self, open_log: OpenLog, files: ForgetfulFiles, operation: str
     ) -> None:
+        """There may be room for an event where there is none for a checkpoint; and a large one is not tried each time."""
+        now = 0.0
+        log = open_log(segment_bytes=1, clock=lambda: now)
+        log.append([{"pad": "-" * 300}], source="test")
+        log.sync()
         Failing(files, operation, error=errno.ENOSPC)
-        with pytest.raises(LogError, match="the segment could not be made: No space left on device") as info:
-            full.append([{"n": 2}], source="test")
-        assert (info.value.file, info.value.seq) == (str(FOLDER / f"{2:020d}.jsonl"), 2)
+        log.append([{"n": 2}], source="test")
+        failure = log.statistics().segment_failure
+        assert failure is not None
+        second = FOLDER / f"{2:020d}.jsonl"
+        assert f"{second}, line 1, seq 2: the segment could not be made: No space left on device (ENOSPC)" in failure
         assert files.names(FOLDER) == [FIRST.name]
-        assert full.statistics().failure is None
-        full.append([{"n": 2}], source="test")
-        assert len(full.segments) == 2
-        assert seqs(files) == [1, 2]
+        now = 29.0
+        log.append([{"n": 3}], source="test")
+        assert (len(log.segments), log.statistics().segment_failure) == (1, failure)
+        now = 31.0
+        log.append([{"n": 4}], source="test")
+        assert (len(log.segments), log.statistics().segment_failure) == (2, None)
+        assert seqs(files) == [1, 2, 3, 4]
 
-    @pytest.mark.parametrize("operation", ["sync", "sync_folder"])
-    def test_a_sync_that_fails_stops_the_log(
-        self, full: SegmentedLog[dict[str, Any]], files: ForgetfulFiles, open_log: OpenLog, operation: str
+    def test_events_of_a_newer_schema_cannot_go_on_in_the_old_one(
+        self, open_log: OpenLog, files: ForgetfulFiles
+    ) -> None:
+        with open_log() as log:
+            log.append([{"n": 1}], source="test")
+        log = open_log(schema_version=2)
+        for _ in range(2):
+            Failing(files, "create", error=errno.ENOSPC)
+            with pytest.raises(LogError, match="the segment could not be made: No space left on device"):
+                log.append([{"n": 2}], source="test")
+        log.append([{"n": 2}], source="test")
+        assert [segment.header.schema for segment in log.segments] == [1, 2]
+
+    def test_a_name_that_may_not_be_durable_is_given_again(
+        self, full: SegmentedLog[dict[str, Any]], files: ForgetfulFiles
     ) -> None:
         full.sync()
-        Failing(files, operation)
-        with pytest.raises(LogError, match="durable"):
+        Failing(files, "sync_folder")
+        with pytest.raises(LogError, match="its name could not be made durable"):
             full.append([{"n": 2}], source="test")
-        with pytest.raises(LogError, match="open the log again"):
+        with pytest.raises(LogError, match="mend it, or open the log again"):
             full.append([{"n": 2}], source="test")
-        assert seqs(files) == [1]
-        full.close()
-        with open_log() as log:
-            assert log.append([{"n": 2}], source="test").seq == 2
+        for operation in ("rename", "sync_folder"):
+            Failing(files, operation)
+            with pytest.raises(LogError, match=r"its name could not be made durable.*now: Input/output error"):
+                full.mend()
+        full.mend()
+        full.append([{"n": 2}], source="test")
+        full.sync()
+        files.crash()
+        assert seqs(files) == [1, 2]
+        assert files.names(FOLDER) == [FIRST.name, f"{2:020d}.jsonl"]
 
     def test_what_the_checkpoint_function_raises_is_its_callers(self, open_log: OpenLog, files: ForgetfulFiles) -> None:
         log = open_log(segment_bytes=1, checkpoint=lambda: b"%d" % (1 // 0))

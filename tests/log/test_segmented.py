@@ -219,10 +219,9 @@ def test_each_segment_reads_back_as_the_whole_does(three_segments: Path, codec: 
 
 
 def test_a_seq_before_the_oldest_checkpoint_is_an_error(three_segments: Path, codec: DictCodec) -> None:
-    """As it will be when old segments have been dropped."""
     (three_segments / "00000000000000000001.jsonl").unlink()
     assert [t.seq for t in read_log(three_segments, codec)] == [2, 4, 5, 8]
-    with pytest.raises(LogError, match="seq 1 lies before the log's oldest checkpoint"):
+    with pytest.raises(LogError, match="seq 1 has been dropped; the oldest state that is still here is that at seq 2"):
         read_log(three_segments, codec, until=1)
 
 
