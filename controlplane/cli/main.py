@@ -76,6 +76,20 @@ ClusterDomain = Annotated[
 TrustDomain = Annotated[
     str | None, typer.Option(help="Of identities that are named without one (cluster.local).", metavar="DOMAIN")
 ]
+ServeFromLog = Annotated[
+    bool,
+    typer.Option(
+        "--serve-from-log/--no-serve-from-log",
+        help="Serve the log's last complete state until the sources have been read again.",
+    ),
+]
+LogMaxBytes = Annotated[
+    str, typer.Option(help="Drop the log's oldest segments beyond this size; none keeps them.", metavar="SIZE")
+]
+LogMaxAge = Annotated[
+    str, typer.Option(help="Drop segments whose last event is older (7d, 12h); none keeps them.", metavar="AGE")
+]
+LogSegmentBytes = Annotated[str, typer.Option(help="Size from which on a new segment is begun.", metavar="SIZE")]
 DnsLookupFamily = Annotated[
     Literal["V4_PREFERRED", "V4_ONLY", "V6_ONLY", "AUTO", "ALL"] | None,
     typer.Option(help="Which addresses of a name are used (V4_PREFERRED)."),
@@ -140,6 +154,10 @@ def run(
     fsync: Annotated[
         Literal["always", "grouped", "never"], typer.Option(help="When the log is synced to the disk.")
     ] = "grouped",
+    serve_from_log: ServeFromLog = True,
+    log_max_bytes: LogMaxBytes = "1Gi",
+    log_max_age: LogMaxAge = "7d",
+    log_segment_bytes: LogSegmentBytes = "64Mi",
     ingress_use_waypoints: IngressUseWaypoints = None,
     waypoint_classes: WaypointClasses = None,
     root_namespace: RootNamespace = None,
@@ -149,7 +167,7 @@ def run(
 ) -> None:
     """Run the control plane."""
     from controlplane.runtime.launch import launch
-    from controlplane.runtime.options import HostPort, RunOptions, mesh_settings
+    from controlplane.runtime.options import HostPort, RunOptions, mesh_settings, parse_age, parse_size
     from controlplane.runtime.xds_options import XdsOptions, envoys_tls, xds_settings
 
     options = RunOptions(
@@ -171,6 +189,10 @@ def run(
             envoys=envoys_tls(xds_ca, client_cert, client_key, xds_name),
             settings=xds_settings(xds_limits or ()),
         ),
+        serve_from_log=serve_from_log,
+        log_max_bytes=parse_size(log_max_bytes, "--log-max-bytes"),
+        log_max_age=parse_age(log_max_age, "--log-max-age"),
+        log_segment_bytes=parse_size(log_segment_bytes, "--log-segment-bytes") or RunOptions.log_segment_bytes,
         mesh=mesh_settings(
             os.environ,
             ingress_use_waypoints=ingress_use_waypoints,

@@ -50,6 +50,7 @@ def quickstart(directory: Path | None) -> None:
         infra="host",
         xds=HostPort("127.0.0.1", 18000),
         admin=HostPort("127.0.0.1", 18001),
+        serve_from_log=False,  # what is shown is what the folder says now
     )
     options.check()
     _STATE.mkdir(parents=True, exist_ok=True)

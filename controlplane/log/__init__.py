@@ -8,6 +8,7 @@ from controlplane.log.errors import LogError, LogLocked, UnknownEventType
 from controlplane.log.files import Files, OSFiles
 from controlplane.log.interface import SYNC_SECONDS, Log, LogStatistics
 from controlplane.log.memory import MemoryLog
+from controlplane.log.naming import digests_in
 from controlplane.log.opening import Opened
 from controlplane.log.reading import FromSegment, read_log
 from controlplane.log.records import Checkpoint, Codec, Record, Transaction
@@ -45,6 +46,7 @@ __all__ = [
     "Torn",
     "Transaction",
     "UnknownEventType",
+    "digests_in",
     "read_log",
     "verify",
 ]

@@ -19,6 +19,8 @@ from controlplane.log.folder import SECRETS_NAME
 from controlplane.log.lines import TEMPORARY_SUFFIX
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_CHECK_OCTETS: Final = 16_384
+"""More than a private key has."""
 
 
 def digest_of(secret: bytes) -> str:
@@ -41,6 +43,9 @@ class Secrets(Protocol):
 
     def drop_except(self, digests: Collection[str]) -> int:
         """Forgets all others; how many that were."""
+
+    def check(self) -> None:
+        """Sees whether it takes something; raises LogError where it does not."""
 
 
 class SecretStore:
@@ -82,14 +87,7 @@ class SecretStore:
         temporary = self.path / (digest + TEMPORARY_SUFFIX)
         try:
             self._files.make_folder(self.path, 0o700)  # somebody may have removed it
-            file = self._files.create(temporary, 0o600)
-            try:
-                written = 0
-                while written < len(secret):
-                    written += file.write(secret[written:])
-                file.sync()
-            finally:
-                file.close()
+            self._store(temporary, secret)
             self._files.rename(temporary, path)
             self._files.sync_folder(self.path)
         except OSError as error:
@@ -139,6 +137,32 @@ class SecretStore:
             raise LogError(f"a secret cannot be dropped: {describe(error)}", file=self.path) from error
         return dropped
 
+    def check(self) -> None:
+        """Sees whether the disk takes a secret; nothing is left of it.
+
+        Raises:
+            LogError: It does not.
+        """
+        temporary = self.path / f"check{TEMPORARY_SUFFIX}"
+        try:
+            self._files.make_folder(self.path, 0o700)
+            self._store(temporary, bytes(_CHECK_OCTETS))
+        except OSError as error:
+            raise LogError(f"no secret can be stored: {describe(error)}", file=self.path) from error
+        finally:
+            with suppress(OSError):
+                self._files.remove(temporary)
+
+    def _store(self, path: Path, secret: bytes) -> None:
+        file = self._files.create(path, 0o600)
+        try:
+            written = 0
+            while written < len(secret):
+                written += file.write(secret[written:])
+            file.sync()
+        finally:
+            file.close()
+
 
 class MemorySecretStore:
     """Secrets that are gone with the process."""
@@ -160,6 +184,9 @@ class MemorySecretStore:
         for digest in dropped:
             del self._secrets[digest]
         return len(dropped)
+
+    def check(self) -> None:
+        """Does nothing: memory takes it."""
 
 
 def _require_digest(digest: str) -> None:

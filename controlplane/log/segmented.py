@@ -239,6 +239,8 @@ class SegmentedLog(Generic[E]):
             LogError: As `sync`.
         """
         durability = self._segments.durability
+        if self._fsync == "never" and not self._segments.newest.failure and not self._segments.newest.is_linked:
+            self.sync()  # which says that the file was removed
         if self._fsync != "grouped" or durability.synced_seq == self.last_seq:
             return SYNC_SECONDS
         if wait := durability.wait(now):

@@ -41,6 +41,10 @@ class ConditionType(StrEnum):
     CONSISTENT = "controlplane.dev/Consistent"
     """Ours, of DestinationRules: False when its labels and localities fit neither endpoints nor proxies, or are malformed."""
 
+    FRESH = "controlplane.dev/Fresh"
+    """Ours, of Gateways: False while what is served is what the log says, because sources have not been read again. Set only
+    where it is False."""
+
 
 class Reason(StrEnum):
     """Reasons that stand in our conditions."""
@@ -88,6 +92,8 @@ class Reason(StrEnum):
     """Ours, with CONSISTENT: a failoverPriority that no endpoint or no proxy carries."""
     NO_OUTLIER_DETECTION = "NoOutlierDetection"
     """Ours, with CONSISTENT, which stays True: failover waits until an endpoint is gone."""
+    SERVED_FROM_LOG = "ServedFromLog"
+    """Ours, with FRESH."""
 
 
 _MOST: Final = 32_768

@@ -5,7 +5,7 @@ Every other collection is derived. Nothing here decides anything about gateways;
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, assert_never
 
@@ -59,6 +59,18 @@ class CurrentSettings(msgspec.Struct, frozen=True):
     version: str
 
 
+class Incarnation(msgspec.Struct, frozen=True):
+    """This life of the process; one row."""
+
+    key: str
+    sources: tuple[str, ...]
+    """Those that it has, sorted. What others have given goes with the barrier that makes everything read again."""
+    is_complete: bool = False
+    """Whether everything has been read in it."""
+    stale_since: str = ""
+    """As ``ControlPlaneStarted``; empty as soon as everything has been read."""
+
+
 class SourceKind(msgspec.Struct, frozen=True):
     """A kind that a source has promised, and whether its first list is in."""
 
@@ -88,6 +100,7 @@ class Base:
     """Every source of the graph."""
 
     settings: Source[CurrentSettings]
+    incarnation: Source[Incarnation]
     reports: Source[ObjectReport]
     source_kinds: Source[SourceKind]
     source_parts: Source[SourcePart]
@@ -156,6 +169,7 @@ def declare_base(graph: Graph) -> Base:
     """Declare every source."""
     base = Base(
         settings=graph.source("settings", CurrentSettings),
+        incarnation=graph.source("incarnation", Incarnation),
         reports=graph.source("reports", ObjectReport),
         source_kinds=graph.source("source_kinds", SourceKind),
         source_parts=graph.source("source_parts", SourcePart),
@@ -191,6 +205,12 @@ def current_settings(fetch: Fetch, base: Base) -> Settings:
     """The settings of this incarnation; the defaults before it has begun."""
     row = fetch(base.settings, "settings")
     return row.settings if row is not None else Settings()
+
+
+def stale_since(fetch: Fetch, base: Base) -> str:
+    """The time of the state that is served from the log until everything has been read; empty where nothing is."""
+    row = fetch(base.incarnation, "incarnation", view=lambda found: found.stale_since)
+    return row or ""
 
 
 class Fold:
@@ -269,7 +289,11 @@ class Fold:
         )
 
     def _start(self, tx: Transaction, event: ControlPlaneStarted) -> None:
-        """A new incarnation: nothing synced, nobody connected, nothing failed; objects of sources that are no more go."""
+        """A new incarnation: nothing synced, nobody connected, nothing failed.
+
+        Objects stay, those of sources that are no more too: who serves this state must not serve less of it while what takes
+        their place is still being read.
+        """
         base = self._base
         tx.put(base.settings, CurrentSettings("settings", event.settings, event.version))
         of_one_incarnation: tuple[Source[Any], ...] = (
@@ -281,15 +305,14 @@ class Fold:
         for collection in of_one_incarnation:
             for row in tx.rows(collection):
                 tx.delete(collection, row.key)
-        for report in tx.rows(base.reports):
-            if report.source not in event.sources:
-                kind, _, key = report.key.partition(" ")
-                tx.delete(base.of_kind(kind), key)
-                tx.delete(base.reports, report.key)
+        tx.put(
+            base.incarnation, Incarnation("incarnation", tuple(sorted(event.sources)), stale_since=event.stale_since)
+        )
         for source, kinds in event.sources.items():
             for kind in kinds:
                 tx.put(base.source_kinds, SourceKind((kind, source), synced=False))
         tx.mark_synced(base.settings)
+        tx.mark_synced(base.incarnation)
         tx.mark_synced(base.reports)
         tx.mark_synced(base.rejections)  # they outlast it: what was bad is not to be offered again
         for collection in of_one_incarnation:
@@ -303,3 +326,16 @@ class Fold:
         for kind in KINDS:
             if kind not in waiting:
                 tx.mark_synced(self._base.of_kind(kind))
+        incarnation = tx.get(self._base.incarnation, "incarnation")
+        if not waiting and incarnation is not None and not incarnation.is_complete:
+            tx.put(self._base.incarnation, msgspec.structs.replace(incarnation, is_complete=True, stale_since=""))
+            self._drop_orphans(tx, incarnation.sources)
+
+    def _drop_orphans(self, tx: Transaction, sources: Collection[str]) -> None:
+        """Objects of sources that are configured no more. Cost: O(objects), once an incarnation."""
+        base = self._base
+        for report in tx.rows(base.reports):
+            if report.source not in sources:
+                kind, _, key = report.key.partition(" ")
+                tx.delete(base.of_kind(kind), key)
+                tx.delete(base.reports, report.key)

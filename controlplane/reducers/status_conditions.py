@@ -41,6 +41,14 @@ def report_conditions(report: ObjectReport | None, further: Iterable[FieldProble
     return conditions
 
 
+def stale_conditions(since: str) -> list[Condition]:
+    """What a Gateway says while it is served from the log; nothing where ``since`` is empty."""
+    if not since:
+        return []
+    text = f"served as the log has it of {since}, until every source has been read again; see /readyz?verbose"
+    return [Condition(ConditionType.FRESH, False, Reason.SERVED_FROM_LOG, text)]
+
+
 def visible_report(report: ObjectReport) -> ObjectReport:
     """The part of a report that a status shows; where and when an event came in is no part of it."""
     return msgspec.structs.replace(report, source="", seq=0, origin="", resource_version="", generation=None)

@@ -21,7 +21,7 @@ from controlplane.model.ir import (
     RouteAttachment,
 )
 from controlplane.reducers.attachment import Attachments
-from controlplane.reducers.base import Base, current_settings
+from controlplane.reducers.base import Base, current_settings, stale_since
 from controlplane.reducers.gateways import Gateways
 from controlplane.reducers.observed import Observed
 from controlplane.reducers.ports import port_owner
@@ -33,6 +33,7 @@ from controlplane.reducers.status_conditions import (
     overlapping,
     report_conditions,
     route_conditions,
+    stale_conditions,
     visible_report,
 )
 
@@ -183,15 +184,16 @@ def _declare_gateways(
                 }
             )
         key = f"Gateway {row.key}"
-        whole = [*gateway_conditions(owned, conditions), *_own_conditions(fetch, base, key)]
+        own = [*_own_conditions(fetch, base, key), *stale_conditions(stale_since(fetch, base))]
+        whole = [*gateway_conditions(owned, conditions), *own]
         document: dict[str, Any] = {"conditions": _conditions(whole, generation), "listeners": documents}
         if addresses := _addresses(row, owned, in_host_mode=current_settings(fetch, base).infra == "host"):
             document["addresses"] = addresses
         return _document(key, document)
 
     reads: tuple[Collection[Any] | Index[Any], ...] = (
-        base.settings, base.reports, base.listener_failures, base.rejections, gateways.owned, gateways.by_gateway,
-        gateways.certificates, gateways.ports.claims, counts, *observed.reads,
+        base.settings, base.incarnation, base.reports, base.listener_failures, base.rejections, gateways.owned,
+        gateways.by_gateway, gateways.certificates, gateways.ports.claims, counts, *observed.reads,
     )  # fmt: skip
     return graph.map("gateway_statuses", ObjectStatus, base.gateways, make, reads=reads)
 

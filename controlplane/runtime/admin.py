@@ -58,6 +58,8 @@ class AdminSources:
     proxies: Callable[[], object]
     infra: Callable[[], object]
     sources: Callable[[], object]
+    log: Callable[[], object] = dict
+    """Of a log on a disk; empty for one in memory."""
     debug_from_anywhere: bool = False
 
 
@@ -112,6 +114,7 @@ class Admin:
             "explain": self._explain,
             "infra": self._infra,
             "sources": self._sources,
+            "log": self._log,
         }
 
     @web.middleware
@@ -169,6 +172,9 @@ class Admin:
 
     async def _sources(self, request: web.Request) -> web.Response:
         return _json(self._shown.sources())
+
+    async def _log(self, request: web.Request) -> web.Response:
+        return _json(self._shown.log())
 
     async def _explain(self, request: web.Request) -> web.Response:
         missing = [name for name in ("gateway", "type", "name") if name not in request.query]

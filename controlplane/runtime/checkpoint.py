@@ -15,11 +15,31 @@ class CheckpointError(ControlPlaneError):
     """A checkpoint that this version cannot read; the events after an older one may still do."""
 
 
-def encode_checkpoint(graph: Graph) -> bytes:
-    """Every base row with the seq that changed it, and the rows kept for failed keys. Deterministic."""
+class LastComplete(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The last moment at which everything had been read, whatever has been lost since."""
+
+    seq: int = 0
+    """Of the last transaction then; 0 if there was none."""
+    time: str = ""
+    """Of that transaction, as the log has it."""
+    kinds: tuple[str, ...] = ()
+    """Kinds that some source had read, sorted."""
+
+
+class History(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a state knows of its past that no row says."""
+
+    time: str = ""
+    """Of the last transaction; empty in a checkpoint of a version that did not keep it."""
+    complete: LastComplete = LastComplete()
+
+
+def encode_checkpoint(graph: Graph, history: History) -> bytes:
+    """Every base row with the seq that changed it, the rows kept for failed keys, and the history. Deterministic."""
     checkpoint = graph.checkpoint()
     document = {
         "seq": checkpoint.seq,
+        "history": history,
         "synced": checkpoint.synced,
         "sources": {name: list(rows.values()) for name, rows in checkpoint.sources.items()},
         "kept": {name: [[key, list(rows)] for key, rows in by_key.items()] for name, by_key in checkpoint.kept.items()},
@@ -42,9 +62,10 @@ class _Encoded(msgspec.Struct):
     synced: list[str]
     sources: dict[str, msgspec.Raw]
     kept: dict[str, msgspec.Raw]
+    history: History = History()
 
 
-def decode_checkpoint(graph: Graph, data: bytes) -> Checkpoint | None:
+def decode_checkpoint(graph: Graph, data: bytes) -> tuple[Checkpoint, History] | None:
     """What ``encode_checkpoint`` of an equal graph gave; None for the empty checkpoint of a new log.
 
     Raises:
@@ -56,7 +77,7 @@ def decode_checkpoint(graph: Graph, data: bytes) -> Checkpoint | None:
         raise CheckpointError(f"a checkpoint of another version cannot be read ({error})") from error
 
 
-def _decode(graph: Graph, data: bytes) -> Checkpoint | None:
+def _decode(graph: Graph, data: bytes) -> tuple[Checkpoint, History] | None:
     if not data.strip() or data.strip() in (b"{}", b"null"):
         return None
     encoded = msgspec.json.decode(data, type=_Encoded)
@@ -69,4 +90,5 @@ def _decode(graph: Graph, data: bytes) -> Checkpoint | None:
     for name, raw in encoded.kept.items():
         pairs = _kept_decoder(collections[name].kept_type).decode(raw)
         kept[name] = {tuple(key) if isinstance(key, list) else key: tuple(rows) for key, rows in pairs}
-    return Checkpoint(seq=encoded.seq, sources=sources, kept=kept, synced=tuple(encoded.synced))
+    checkpoint = Checkpoint(seq=encoded.seq, sources=sources, kept=kept, synced=tuple(encoded.synced))
+    return checkpoint, encoded.history

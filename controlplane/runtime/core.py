@@ -12,6 +12,7 @@ from time import perf_counter
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import structlog
 
 from controlplane.krt import Commit, Graph
@@ -19,7 +20,13 @@ from controlplane.log import Checkpoint, FromSegment, Log, LogError, Transaction
 from controlplane.model.codec import EventCodec
 from controlplane.model.events import SCHEMA_VERSION, AnyEvent
 from controlplane.reducers import Fold, declare_state
-from controlplane.runtime.checkpoint import CheckpointError, decode_checkpoint, encode_checkpoint
+from controlplane.runtime.checkpoint import (
+    CheckpointError,
+    History,
+    LastComplete,
+    decode_checkpoint,
+    encode_checkpoint,
+)
 from controlplane.sources import Appender
 from controlplane.translate import declare_translation
 
@@ -39,20 +46,39 @@ class State:
         self.seq = 0
         self.time = ""
         """Of the last transaction."""
-        self.was_complete = False
-        """Whether everything was synced at some seq up to this one."""
+        self.complete = LastComplete()
+        """When everything was synced the last time."""
 
     @property
     def is_complete(self) -> bool:
         """Whether all that is served is made of everything: what gateways share, and what classes of clients get."""
         return self.translation.resources.synced and self.translation.client_resources.synced
 
+    @property
+    def was_complete(self) -> bool:
+        """Whether everything was synced at some seq up to this one.
+
+        What there was then is still there, if its sources have not changed it: no start takes it away.
+        """
+        return self.complete.seq > 0
+
+    @property
+    def stale_since(self) -> str:
+        """The time of the complete state that is served until everything has been read again; empty where none is."""
+        row = self.rows.base.incarnation.get("incarnation")
+        return row.stale_since if row is not None else ""
+
+    @property
+    def may_be_served(self) -> bool:
+        """Whether proxies may be answered from this state: it is complete, or stands for the log's last complete one."""
+        return self.is_complete or bool(self.stale_since)
+
     def apply(self, transaction: Transaction[AnyEvent]) -> Commit:
         """Fold one transaction, all at once."""
         tx = self.graph.begin(transaction.seq)
         self._fold.apply(tx, transaction.source, transaction.first_seq, transaction.events)
         commit = tx.commit()
-        self._advance(transaction)
+        self._advance(transaction, commit)
         return commit
 
     async def apply_in_steps(self, transaction: Transaction[AnyEvent], budget: float = 0.02) -> Commit:
@@ -61,23 +87,33 @@ class State:
         self._fold.apply(tx, transaction.source, transaction.first_seq, transaction.events)
         for _ in tx.steps(budget=budget, clock=perf_counter):
             await anyio.lowlevel.checkpoint()
-        self._advance(transaction)
+        self._advance(transaction, tx.result)
         return tx.result
 
-    def _advance(self, transaction: Transaction[AnyEvent]) -> None:
+    def _advance(self, transaction: Transaction[AnyEvent], commit: Commit) -> None:
         self.seq, self.time = transaction.seq, transaction.time
-        self.was_complete = self.was_complete or self.is_complete
+        if self.is_complete:
+            kinds = self.complete.kinds
+            if commit.delta(self.rows.base.source_kinds) or not kinds:
+                kinds = self._kinds()
+            self.complete = LastComplete(self.seq, self.time, kinds)
+
+    def _kinds(self) -> tuple[str, ...]:
+        return tuple(sorted({row.key[0] for row in self.rows.base.source_kinds.rows()}))
 
     def checkpoint(self) -> bytes:
         """The state as the log keeps it at the start of a segment."""
-        return encode_checkpoint(self.graph)
+        return encode_checkpoint(self.graph, History(self.time, self.complete))
 
     def restore(self, data: bytes) -> None:
         """Take up a checkpoint; empty is the state before the first event."""
         restored = decode_checkpoint(self.graph, data)
         if restored is not None:
-            self.seq = self.graph.restore(restored).seq
-            self.was_complete = self.is_complete
+            checkpoint, history = restored
+            self.seq = self.graph.restore(checkpoint).seq
+            self.time, self.complete = history.time, history.complete
+            if self.is_complete:
+                self.complete = LastComplete(self.seq, self.time, self._kinds())
 
     def take_from(self, read: Callable[[FromSegment], Iterable[Checkpoint | Transaction[AnyEvent]]]) -> None:
         """Fold a log the shortest way: from its newest checkpoint, or from the oldest if another version made that one.
@@ -159,7 +195,7 @@ class Core:
             return self.state.seq
         async with self._turn:
             try:
-                transaction = self.log.append(events, source=source)
+                transaction = await self._write(source, events)
             except LogError as error:
                 self.refusal = str(error)
                 raise
@@ -176,6 +212,29 @@ class Core:
                     # The commit stands, and the others are to hear of it.
                     _log.exception("subscriber_failed", seq=commit.seq)
             return transaction.seq
+
+    async def _write(self, source: str, events: Sequence[AnyEvent]) -> Transaction[AnyEvent]:
+        try:
+            return self.log.append(events, source=source)
+        except LogError:
+            if not self.log.statistics().failure:
+                raise
+        await anyio.to_thread.run_sync(self.log.mend)
+        return self.log.append(events, source=source)
+
+    async def mend(self) -> None:
+        """See to it that the log can be appended to; ``refusal`` says whether it can.
+
+        Raises:
+            LogError: Not yet.
+        """
+        async with self._turn:
+            try:
+                await anyio.to_thread.run_sync(self.log.mend)
+            except LogError as error:
+                self.refusal = str(error)
+                raise
+            self.refusal = ""
 
     @asynccontextmanager
     async def settled(self) -> AsyncIterator[State]:

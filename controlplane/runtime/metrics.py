@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
+from datetime import datetime
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -57,6 +59,10 @@ class ControlPlaneCollector(Collector):
         for row in base.source_kinds.rows():
             synced.add_metric([row.key[1], row.key[0]], float(row.synced))
         yield synced
+        since = self._core.state.stale_since
+        age = max(0.0, time.time() - datetime.fromisoformat(since).timestamp()) if since else 0.0
+        text = "Age of the log's state that is served until all sources are synced; 0 where it is not."
+        yield GaugeMetricFamily("controlplane_served_from_log_seconds", text, value=age)
 
     def _readiness_metrics(self) -> Iterator[Metric]:
         ready = GaugeMetricFamily("controlplane_ready", "Whether a layer is ready.", labels=["layer"])
@@ -94,6 +100,12 @@ class ControlPlaneCollector(Collector):
 
     def _log(self, log: LogStatistics) -> Iterator[Metric]:
         yield GaugeMetricFamily("controlplane_log_seq", "Seq of the last event.", value=log.last_seq)
+        yield GaugeMetricFamily("controlplane_log_oldest_seq", "Seq of the oldest event kept.", value=log.first_seq)
+        writable = float(not (log.failure or self._core.refusal))
+        yield GaugeMetricFamily("controlplane_log_writable", "Whether the last append was taken.", value=writable)
+        dropped = log.dropped_segments
+        yield CounterMetricFamily("controlplane_log_dropped_segments", "Segments dropped as old.", value=dropped)
+        yield CounterMetricFamily("controlplane_log_dropped_bytes", "Size of these.", value=log.dropped_octets)
         yield GaugeMetricFamily("controlplane_log_bytes", "Size of all segments.", value=log.octets)
         yield GaugeMetricFamily("controlplane_log_segments", "Segments.", value=log.segments)
         yield GaugeMetricFamily("controlplane_log_unsynced_events", "Events not synced yet.", value=log.unsynced)

@@ -48,7 +48,12 @@ def open_all(options: RunOptions) -> tuple[State, Log[AnyEvent], Secrets]:
     if options.log_dir is None:
         return state, MemoryLog(codec, keep=False), MemorySecretStore()
     log: SegmentedLog[AnyEvent] = SegmentedLog.open(
-        options.log_dir, codec, checkpoint=state.checkpoint, fsync=options.fsync, schema_version=SCHEMA_VERSION
+        options.log_dir,
+        codec,
+        checkpoint=state.checkpoint,
+        fsync=options.fsync,
+        segment_bytes=options.log_segment_bytes,
+        schema_version=SCHEMA_VERSION,
     )
     try:
         for warning in log.opened.warnings():

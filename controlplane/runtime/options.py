@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -11,6 +12,7 @@ from typing import Final, Literal, Self
 
 from msgspec.structs import replace
 
+from controlplane.log import SEGMENT_BYTES
 from controlplane.model.events import Settings
 from controlplane.runtime.errors import OptionError
 from controlplane.runtime.xds_options import XdsOptions
@@ -18,6 +20,8 @@ from controlplane.runtime.xds_options import XdsOptions
 Infra = Literal["none", "host"]
 DnsLookupFamily = Literal["V4_PREFERRED", "V4_ONLY", "V6_ONLY", "AUTO", "ALL"]
 
+_SIZES: Final = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
+_AGES: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _WORDS: Final = {"true": True, "1": True, "false": False, "0": False}
 _LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _NAME: Final = re.compile(rf"{_LABEL.pattern}(\.{_LABEL.pattern})*")
@@ -76,6 +80,13 @@ class RunOptions:
     fsync: Literal["always", "grouped", "never"] = "grouped"
     security: XdsOptions = field(default_factory=XdsOptions)
     """Of the xDS port."""
+    serve_from_log: bool = True
+    """Whether the log's last complete state is served until the sources have been read again."""
+    log_max_bytes: int | None = 1 << 30
+    """Size of the log from which on its oldest segment goes; None keeps it for ever."""
+    log_max_age: float | None = 7 * 86_400.0
+    """Seconds after which a segment of the log goes; None keeps it for ever."""
+    log_segment_bytes: int = SEGMENT_BYTES
     mesh: Settings = field(default_factory=Settings)
     """What was asked for of the settings that are not about where Envoys run."""
     observe_proxies: bool = True
@@ -89,7 +100,7 @@ class RunOptions:
         """
         if (self.files is None) == (self.replay is None):
             raise OptionError("name one source: --files DIR for manifests, or --replay LOG_DIR for a recorded log")
-        if self.files is not None and not self.files.is_dir():
+        if self.files is not None and not self.files.is_dir() and not self._has_log():
             raise OptionError(f"--files {self.files}: no such folder; create it or name another")
         if self.replay is not None and not self.replay.is_dir():
             raise OptionError(f"--replay {self.replay}: no such folder; name the folder of a log")
@@ -106,12 +117,50 @@ class RunOptions:
                 "--xds-key, --xds-client-ca), use 127.0.0.1, or say --insecure-xds where the network itself is trusted"
             )
 
+    def _has_log(self) -> bool:
+        """Whether there may be something to serve until the folder is back, which is then waited for."""
+        return (
+            self.serve_from_log
+            and self.files is not None
+            and not self.files.exists()
+            and self.log_dir is not None
+            and any(self.log_dir.glob("*.jsonl"))
+        )
+
     def settings(self) -> Settings:
         """What of this a reducer or a translation sees."""
         settings = replace(self.mesh, observe_proxies=self.observe_proxies)
         if self.infra == "host":
             return replace(settings, infra="host", listen_address="127.0.0.1")
         return settings
+
+
+def parse_size(text: str, option: str) -> int | None:
+    """Octets from ``1Gi``, ``500M``, ``65536``; None from ``none``.
+
+    Raises:
+        OptionError: It is none of these; the message names ``option``.
+    """
+    return _quantity(text, option, _SIZES, "a size such as 1Gi or 500M, or none")
+
+
+def parse_age(text: str, option: str) -> float | None:
+    """Seconds from ``7d``, ``12h``, ``30m``, ``90s``; None from ``none``.
+
+    Raises:
+        OptionError: It is none of these; the message names ``option``.
+    """
+    return _quantity(text, option, _AGES, "a time such as 7d, 12h or 30m, or none")
+
+
+def _quantity(text: str, option: str, units: Mapping[str, int], form: str) -> int | None:
+    if text == "none":
+        return None
+    number = text.rstrip(string.ascii_letters)
+    unit = text.removeprefix(number)
+    if not number.isdecimal() or int(number) == 0 or unit not in units:
+        raise OptionError(f"{option} {text!r}: write {form}")
+    return int(number) * units[unit]
 
 
 def mesh_settings(

@@ -41,7 +41,7 @@ class Publisher:
     def publish(self, commit: Commit) -> None:
         """After every commit, in order."""
         state = self._state
-        if self._infra is not None and state.is_complete:
+        if self._infra is not None and state.may_be_served:
             self._want(commit)
         # All in one go: a class's resources come and go with those who are of it.
         self._views.apply(
@@ -51,26 +51,26 @@ class Publisher:
             seq=commit.seq,
             rejections=((*row.key, new is not None) for row, new in _changes(commit, state.rows.base.rejections)),
         )
-        if state.is_complete and not self._views.is_open:
-            _log.info("gate_opened", seq=commit.seq, resources=len(state.translation.resources))
+        if state.may_be_served and not self._views.is_open:
+            resources = len(state.translation.resources)
+            _log.info("gate_opened", seq=commit.seq, resources=resources, stale_since=state.stale_since)
             self._views.open()
             self._readiness.checks()
 
     def publish_all(self) -> None:
-        """What a restored state holds, which no commit says. A recorded one is served as it was, whatever came of its sources.
+        """What a restored state holds, which no commit says; before the first commit, so that nobody is served a part of it.
 
-        The proxies of a record are not connected to us, and nobody is to wait as one of them.
+        A recorded state is served as it was, whatever came of its sources. The proxies of an earlier life are not connected to
+        us, and nobody is to wait as one of them.
         """
         state = self._state
-        clients = () if self._recorded else state.rows.clients.clients.rows()
         self._views.apply(
             ((*row.key, _served(row)) for row in state.translation.resources.rows()),
             ((*row.key, _served(row)) for row in state.translation.client_resources.rows()),
-            ((row.key, _place(row)) for row in clients),
             seq=state.seq,
             rejections=((*row.key, True) for row in state.rows.base.rejections.rows()),
         )
-        if state.is_complete or self._recorded:
+        if self._recorded:
             self._views.open()
 
     def _want(self, commit: Commit) -> None:

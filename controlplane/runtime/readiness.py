@@ -1,12 +1,12 @@
 """Readiness in three layers: the process, the sources, the collections.
 
 ``/readyz`` is their conjunction. What was complete once and has lost a source since is *degraded*, not unready: it serves what
-it has, and taking it out of service would leave new proxies with nothing at all.
+it has, and taking it out of service would leave new proxies with nothing at all. So is what serves the log's last complete state.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from time import monotonic
 
@@ -62,6 +62,11 @@ class Readiness:
         self._since: dict[str, tuple[Standing, float]] = {}
         self._reached: dict[Layer, float] = {}
         self._stopping = False
+        self._others: list[Callable[[], Iterable[Check]]] = []
+
+    def add(self, checks: Callable[[], Iterable[Check]]) -> None:
+        """Ask for these checks of the process, too."""
+        self._others.append(checks)
 
     def expect(self, name: str, reason: str) -> None:
         """The process is not ready before ``fulfil`` is called with the same name."""
@@ -113,26 +118,38 @@ class Readiness:
         for name, look in sorted(self._observed.items()):
             reason = look()
             yield Check(Layer.PROCESS, name, Standing.DEGRADED if reason else Standing.OK, reason)
-        broken = self._core.log.statistics().failure
-        refusal = f"{broken}; restart the control plane" if broken else self._core.refusal
-        yield Check(Layer.PROCESS, "log", Standing.FAILED if refusal else Standing.OK, refusal)
+        yield self._log()
+        for checks in self._others:
+            yield from checks()
         if self._recorded:
             return
         base = self._state.rows.base
+        missing_is = Standing.DEGRADED if self._state.stale_since else Standing.FAILED
         for row in base.source_kinds.rows():
             kind, source = row.key
             reason = "" if row.synced else f"the first list of {kind} from source {source} is not in yet"
-            yield Check(Layer.SOURCES, f"{source}/{kind}", Standing.OK if row.synced else Standing.FAILED, reason)
+            yield Check(Layer.SOURCES, f"{source}/{kind}", Standing.OK if row.synced else missing_is, reason)
         for part in base.source_parts.rows():
             source, name = part.key
             yield Check(Layer.SOURCES, f"{source}/{name or 'connection'}", Standing.DEGRADED, part.reason)
+        if since := self._state.stale_since:
+            awaited = ", ".join(sorted({row.key[1] for row in base.source_kinds.rows() if not row.synced}))
+            reason = f"served as the log has it of {since}, until these sources have been read: {awaited}"
+            yield Check(Layer.COLLECTIONS, "fresh", Standing.DEGRADED, reason)
         unsynced = self._state.graph.unsynced()
         missing = ", ".join(unsynced)
-        standing = Standing.FAILED if unsynced or not self._state.seq else Standing.OK
+        standing = missing_is if unsynced or not self._state.seq else Standing.OK
         yield Check(Layer.COLLECTIONS, "synced", standing, f"not synced yet: {missing}" if unsynced else "")
         for failure in self._state.graph.failures():
             name = f"{failure.node}/{failure.key}"
             yield Check(Layer.COLLECTIONS, name, Standing.DEGRADED, f"kept at its last good row: {failure.message}")
+
+    def _log(self) -> Check:
+        statistics = self._core.log.statistics()
+        refusal = statistics.failure or self._core.refusal
+        remedy = "restart the control plane" if statistics.is_final else "it goes on by itself as soon as it can"
+        reason = f"{refusal}; {remedy}" if refusal else ""
+        return Check(Layer.PROCESS, "log", Standing.FAILED if refusal else Standing.OK, reason)
 
 
 def render(checks: tuple[Check, ...]) -> str:

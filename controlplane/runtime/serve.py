@@ -1,41 +1,43 @@
 """One process wired together: log, graph, sources, xDS, proxies, admin server, and the end of it all.
 
 The order of the start is the order of trust: the log is opened and folded, the servers listen (and hold whoever comes), the
-sources begin, and at the first commit in which everything is synced the gate opens.
+incarnation begins, and then the sources. The gate opens at the first commit in which everything is synced; where the log has a
+complete state that may be served, with the incarnation.
 """
 
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from time import monotonic
 from types import MappingProxyType
 from typing import Protocol
 
 import anyio
-import anyio.to_thread
 import structlog
 
 from controlplane.infra import HostInfra
-from controlplane.log import Log, LogError, Secrets
-from controlplane.model.events import AnyEvent, ControlPlaneStarted, ListenerFailed, ListenerRecovered
+from controlplane.log import LogError, SegmentedLog
+from controlplane.model.events import ControlPlaneStarted, ListenerFailed, ListenerRecovered
 from controlplane.model.objects import KINDS
 from controlplane.reducers import known_objects
 from controlplane.runtime.admin import AdminSources, LoopLag, serve_admin
 from controlplane.runtime.core import Core, State
 from controlplane.runtime.errors import ControlPlaneError
+from controlplane.runtime.freshness import servable_since
 from controlplane.runtime.metrics import make_registry
 from controlplane.runtime.narration import Line, follow
 from controlplane.runtime.opening import open_all, resolver
 from controlplane.runtime.options import HostPort, RunOptions
+from controlplane.runtime.private_keys import PrivateKeys
 from controlplane.runtime.proxies import ProxyJournal, follow_rejections, next_number, unbindable
 from controlplane.runtime.publish import Publisher
 from controlplane.runtime.readiness import Readiness
+from controlplane.runtime.upkeep import Upkeep, persist, sync_log
 from controlplane.runtime.xds_metrics import XdsCollector
 from controlplane.sources import FilesSource
 from controlplane.xds import (
@@ -52,8 +54,6 @@ from controlplane.xds import (
 _SHUTDOWN_SECONDS = 4.0
 _STREAM_SECONDS = 1.0
 """For streams to end by themselves; Envoys that we run have three seconds after that."""
-_FIRST_PAUSE_SECONDS = 0.5
-_LONGEST_PAUSE_SECONDS = 30.0
 _log = structlog.get_logger(__name__)
 
 
@@ -91,25 +91,25 @@ class ControlPlane:
     infra: HostInfra | None
 
 
-def _files_source(folder: Path, secrets: Secrets) -> MakeSource:
+def _files_source(folder: Path, keys: PrivateKeys) -> MakeSource:
     def make(core: Core) -> Source:
         known = known_objects(core.state.rows.base, FilesSource.name)
         return FilesSource(
             folder,
-            core.appender(FilesSource.name),
+            keys.appender(FilesSource.name, core.appender(FilesSource.name)),
             known.objects,
             known.rejected,
             remarks=known.remarks,
-            put_private_key=secrets.put,
+            put_private_key=keys.keeper(FilesSource.name),
         )
 
     return make
 
 
-def _planned_sources(options: RunOptions, secrets: Secrets, more: MoreSources) -> dict[str, PlannedSource]:
+def _planned_sources(options: RunOptions, keys: PrivateKeys, more: MoreSources) -> dict[str, PlannedSource]:
     planned: dict[str, PlannedSource] = {}
     if options.files is not None:
-        planned[FilesSource.name] = (tuple(KINDS), _files_source(options.files, secrets))
+        planned[FilesSource.name] = (tuple(KINDS), _files_source(options.files, keys))
     return planned | dict(more)
 
 
@@ -131,6 +131,7 @@ async def running(options: RunOptions, more_sources: MoreSources = MappingProxyT
         state, log, secrets = open_all(options)
         stack.callback(log.close)
         core = Core(log, state)
+        keys = PrivateKeys(secrets)
         readiness = Readiness(core, recorded=options.replay is not None)
         journal = ProxyJournal(core)
         views = Views(resolver(secrets))
@@ -165,12 +166,16 @@ async def running(options: RunOptions, more_sources: MoreSources = MappingProxyT
         infra = _infra(options, bound, core)
         facts.infra = infra
         publisher = Publisher(state, readiness, views, infra, recorded=options.replay is not None)
+        publisher.publish_all()
         core.subscribe(publisher.publish)
         follow(core, _say)
         follow_rejections(core, journal)
         made: list[Source] = []
         registry = make_registry(core, readiness, recorded)
         registry.register(XdsCollector(server))
+        upkeep = _upkeep(options, core, keys)
+        if upkeep is not None:
+            readiness.add(upkeep.checks)
         shown = AdminSources(
             core=core,
             readiness=readiness,
@@ -179,26 +184,26 @@ async def running(options: RunOptions, more_sources: MoreSources = MappingProxyT
             proxies=server.statistics,
             infra=lambda: infra.statistics() if infra is not None else {},
             sources=lambda: {source.name: source.statistics() for source in made},
+            log=lambda: upkeep.document() if upkeep is not None else {},
             debug_from_anywhere=options.debug_from_anywhere,
         )
         admin = await stack.enter_async_context(serve_admin(shown, options.admin))
         readiness.fulfil("admin")
 
         group.start_soon(_beat, lag)
-        group.start_soon(_persist, "xds", journal.run)
+        group.start_soon(persist, "xds", journal.run)
         if options.replay is None:
-            group.start_soon(_sync_log, log)
-            planned = _planned_sources(options, secrets, more_sources)
-            kinds = {name: tuple(kinds) for name, (kinds, _) in planned.items()}
-            started = ControlPlaneStarted(version=version("controlplane"), settings=options.settings(), sources=kinds)
-            await core.append("controlplane", [started])
+            group.start_soon(sync_log, log)
+            planned = _planned_sources(options, keys, more_sources)
+            await core.append("controlplane", [_started(options, state, planned)])
             journal.end_all()
+            if upkeep is not None:
+                group.start_soon(upkeep.run)
             if infra is not None:
                 group.start_soon(infra.run)
             made.extend(make(core) for _, make in planned.values())
             for source in made:
-                group.start_soon(_persist, source.name, source.run)
-        publisher.publish_all()
+                group.start_soon(persist, source.name, source.run)
         yield ControlPlane(options, core, readiness, views, server, admin, made, infra)
         readiness.stop()
 
@@ -210,6 +215,20 @@ def _trouble(certificates: Certificates) -> str:
     if certificates.expires <= datetime.now(UTC):
         return f"the certificate of the xDS port expired at {certificates.expires.isoformat()}; renew it"
     return ""
+
+
+def _started(options: RunOptions, state: State, planned: Mapping[str, PlannedSource]) -> ControlPlaneStarted:
+    kinds = {name: tuple(kinds) for name, (kinds, _) in planned.items()}
+    awaited = {kind for of_one in kinds.values() for kind in of_one}
+    since = servable_since(state, awaited) if options.serve_from_log else ""
+    return ControlPlaneStarted(version("controlplane"), options.settings(), kinds, since)
+
+
+def _upkeep(options: RunOptions, core: Core, keys: PrivateKeys) -> Upkeep | None:
+    """None where the log is not on a disk, or is not ours to write."""
+    if not isinstance(core.log, SegmentedLog):
+        return None
+    return Upkeep(core, core.log, keys, max_bytes=options.log_max_bytes, max_age=options.log_max_age)
 
 
 def _say(line: Line) -> None:
@@ -271,7 +290,7 @@ def _infra(options: RunOptions, xds: HostPort, core: Core) -> HostInfra | None:
         return None
 
     async def report(event: ListenerFailed | ListenerRecovered) -> None:
-        await _persist("infra", lambda: core.append("infra", [event]))
+        await persist("infra", lambda: core.append("infra", [event]))
 
     return HostInfra(
         state_dir=options.state_dir / "envoys",
@@ -293,38 +312,10 @@ async def _listen(server: XdsServer, address: HostPort) -> HostPort:
     return HostPort(address.host, port)
 
 
-async def _persist(name: str, run: Callable[[], Awaitable[object]]) -> None:
-    """Run a task that appends; while the log cannot be written, try again, and go on serving what there is."""
-    pause = _FIRST_PAUSE_SECONDS
-    while True:
-        begun = monotonic()
-        try:
-            await run()
-        except LogError as error:
-            if monotonic() - begun > _LONGEST_PAUSE_SECONDS:
-                pause = _FIRST_PAUSE_SECONDS
-            _log.error("log_not_writable", source=name, error=str(error), again_in_seconds=pause)
-            await anyio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-        else:
-            return
-
-
 async def _beat(lag: LoopLag) -> None:
     while True:
         lag.beat()
         await anyio.sleep(0.5)
-
-
-async def _sync_log(log: Log[AnyEvent]) -> None:
-    while True:
-        try:
-            # A sync takes milliseconds of the disk's time, which are not the loop's to wait for.
-            pause = await anyio.to_thread.run_sync(log.sync_if_due, monotonic())
-        except LogError as error:
-            _log.error("log_not_synced", error=str(error))
-            pause = _LONGEST_PAUSE_SECONDS
-        await anyio.sleep(pause)
 
 
 async def serve(options: RunOptions) -> None:

@@ -63,12 +63,40 @@ def test_accepting_ends_a_rejection_and_keeps_the_object(world: World) -> None:
     assert world.state.rows.base.namespaces.get("a") is not None
 
 
-def test_an_incarnation_without_a_source_drops_what_it_gave(world: World) -> None:
+def test_an_incarnation_without_a_source_drops_what_it_gave_once_everything_is_read(world: World) -> None:
+    """Not before: what takes its place is still on the way, and who is served meanwhile must not be served less."""
+    base = world.state.rows.base
     world.start("files", "other")
-    assert world.state.rows.base.namespaces.get("a") is not None
+    world.start("other", "another")
+    world.append(SourceSynced(tuple(KINDS)), source="other")
+    world.append(SourceSynced(("Namespace",)), source="another")
+    assert base.namespaces.get("a") is not None
+    rest = tuple(kind for kind in KINDS if kind != "Namespace")
+    world.append(ObjectApplied(Namespace(metadata=ObjectMeta(name="b"))), SourceSynced(rest), source="another")
+    assert [row.key for row in base.namespaces.rows()] == ["b"]
+    assert [row.key for row in base.reports.rows()] == ["Namespace b"]
+
+
+def test_a_source_that_takes_an_object_over_keeps_it(world: World) -> None:
     world.start("other")
-    assert world.state.rows.base.namespaces.get("a") is None
-    assert world.state.rows.base.reports.rows() == ()
+    world.append(ObjectApplied(Namespace(metadata=ObjectMeta(name="a"))), SourceSynced(tuple(KINDS)), source="other")
+    assert [row.key for row in world.state.rows.base.namespaces.rows()] == ["a"]
+
+
+def test_a_start_says_what_it_serves_until_everything_is_read(world: World) -> None:
+    """And as soon as that is so, it is no longer so, in one transaction."""
+    since = "2026-01-02T03:04:05.000006Z"
+    kinds = tuple(KINDS)
+    world.append(ControlPlaneStarted("t", Settings(), {"files": kinds}, since), source="controlplane")
+    assert world.state.stale_since == since
+    assert world.state.may_be_served
+    assert not world.state.is_complete
+    world.append(SourceSynced(kinds[1:]))
+    assert world.state.stale_since == since
+    world.append(SourceSynced(kinds))
+    assert (world.state.stale_since, world.state.is_complete) == ("", True)
+    world.start("files")
+    assert not world.state.may_be_served
 
 
 def test_a_kind_waits_for_every_source_that_promised_it(world: World) -> None:

@@ -368,11 +368,12 @@ digest = hashlib.sha256()
 @given(st.lists(mesh_manifests, min_size=5, max_size=15))
 def run(raws):
     log, state = MemoryLog(EventCodec()), State()
-    state.apply(log.append([started("none"), SourceSynced(tuple(KINDS))], source="files"))
+    time = "2026-01-02T03:04:05.000006Z"
+    state.apply(log.append([started("none"), SourceSynced(tuple(KINDS))], source="files", time=time))
     for raw in [*mesh_working_set(), *raws]:
         outcome = decode_object(raw)
         if isinstance(outcome, Decoded):
-            commit = state.apply(log.append([ObjectApplied(outcome.object)], source="files"))
+            commit = state.apply(log.append([ObjectApplied(outcome.object)], source="files", time=time))
             digest.update(repr([(name, list(delta.items())) for name, delta in commit.deltas.items()]).encode())
     digest.update(state.checkpoint())
     digest.update(render(snapshot(state), "json").encode())
