@@ -158,7 +158,7 @@ def _quantity(text: str, option: str, units: Mapping[str, int], form: str) -> in
         return None
     number = text.rstrip(string.ascii_letters)
     unit = text.removeprefix(number)
-    if not number.isdecimal() or int(number) == 0 or unit not in units:
+    if not (number.isascii() and number.isdecimal()) or int(number) == 0 or unit not in units:
         raise OptionError(f"{option} {text!r}: write {form}")
     return int(number) * units[unit]
 

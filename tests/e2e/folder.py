@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import yaml
 
@@ -61,6 +62,16 @@ class Folder:
         path = self.path / new_name
         path.parent.mkdir(parents=True, exist_ok=True)
         (self.path / name).rename(path)
+
+    def move_away(self) -> Path:
+        """Take the whole folder away; where it is now."""
+        return self.path.rename(self.path.with_name(f"{self.path.name}-away"))
+
+    def move_back(self, away: Path, texts: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Bring it back in one go, with these files written meanwhile."""
+        for name, text in texts.items():
+            (away / name).write_text(text)
+        away.rename(self.path)
 
     def remove(self, name: str) -> None:
         """Remove a file."""

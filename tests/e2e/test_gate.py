@@ -17,8 +17,8 @@ from tests.conftest import EnvoyProcess
 
 from .backends import Backend, serving_all
 from .client import NOTHING, Request, Traffic, ask
-from .folder import Folder, backend_service, flat
-from .plane import LOOPBACK, Admin, envoy_for, free_port, is_settled, planning, until, until_answer
+from .folder import Folder, backend_service, flat, to_text
+from .plane import LOOPBACK, Admin, envoy_for, free_port, is_settled, planning, sent_resources, until, until_answer
 
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio]
 
@@ -178,7 +178,7 @@ async def test_a_restart_with_a_source_held_back_leaves_envoy_as_it_is(folder: F
 
         second = ScriptedSource()
         sources = {second.name: (("Service",), second)}
-        async with planning(folder.path, tmp_path / "log", sources, xds=xds) as (plane, admin):
+        async with planning(folder.path, tmp_path / "log", sources, xds=xds, serve_from_log=False) as (plane, admin):
             await until("the Envoy is connected", lambda: is_connected(envoy))
             await until("the files are read", lambda: files_are_read(admin))
             await traffic.answers.grow(50)
@@ -193,6 +193,94 @@ async def test_a_restart_with_a_source_held_back_leaves_envoy_as_it_is(folder: F
             await until_answer(port, Request(HOST, "/two"), backend="files")
         await traffic.answers.grow(50)
         assert traffic.failures == 0, traffic.bad
+
+
+async def test_a_restart_without_its_folder_goes_on_from_the_log(folder: Folder, tmp_path: Path) -> None:
+    """Nothing is sent again; and when the folder is back, what has changed in it and nothing else."""
+    port, xds = free_port(), HostPort(LOOPBACK, free_port())
+    async with serving_all("files", "held") as backends, AsyncExitStack() as stack:
+        folder.write("held.yaml", write(folder, port, backends))
+        async with planning(folder.path, tmp_path / "log", xds=xds) as (plane, admin):
+            envoy = await stack.enter_async_context(envoy_for(plane, tmp_path / "envoy"))
+            await until_answer(port, FROM_HELD, backend="held")
+            await until("the Envoy is in step", lambda: is_settled(admin))
+            traffic = await stack.enter_async_context(Traffic(port, FROM_HELD, FROM_FILES))
+            version = (await admin.snapshot())["version"]
+        await until("the Envoy has noticed the end", lambda: is_disconnected(envoy))
+        away = folder.move_away()
+        async with planning(folder.path, tmp_path / "log", xds=xds) as (plane, admin):
+            await until("the Envoy is in step", lambda: is_settled(admin))
+            await assert_stale(admin, plane.core.state.stale_since)
+            assert plane.xds.counters.get("sent_resources", 0) == 0
+            assert (await admin.snapshot())["version"] != version, "it says that it is stale"
+            folder.move_back(away)
+            await until("all is as it was", lambda: has_version(admin, version))
+            await assert_fresh(admin)
+            assert plane.xds.counters.get("sent_resources", 0) == 0
+            folder.write("two.yaml", http_route("two", rule(prefix("/two"), to="files")))
+            await until_answer(port, Request(HOST, "/two"), backend="files")
+            assert await sent_resources(admin) == {"VHDS": 1}
+        await traffic.answers.grow(50)
+        assert traffic.failures == 0, traffic.bad
+
+
+async def test_an_envoy_that_is_new_is_served_from_the_log(folder: Folder, tmp_path: Path) -> None:
+    """The control plane was restarted, its folder is gone, and nobody has ever seen this Envoy: it serves all the same."""
+    port = free_port()
+    async with serving_all("files", "held") as backends:
+        folder.write("held.yaml", write(folder, port, backends))
+        async with planning(folder.path, tmp_path / "log") as (plane, admin):
+            await until("the folder is read", admin.is_ready)
+        away = folder.move_away()
+        async with (
+            planning(folder.path, tmp_path / "log") as (plane, admin),
+            envoy_for(plane, tmp_path / "envoy") as envoy,
+        ):
+            await until_answer(port, FROM_HELD, backend="held")
+            await assert_stale(admin, plane.core.state.stale_since)
+            assert await envoy.get("/ready") == "LIVE\n"
+            await until("the Envoy is in step", lambda: is_settled(admin))
+            sent = plane.xds.counters["sent_resources"]
+            async with Traffic(port, FROM_HELD, FROM_FILES) as traffic:
+                await traffic.answers.grow(20)
+                text = to_text(http_route("two", rule(prefix("/two"), to="files")))
+                folder.move_back(away, {"two.yaml": text})
+                await until_answer(port, Request(HOST, "/two"), backend="files")
+                await until("the Envoy is in step", lambda: is_settled(admin))
+                await assert_fresh(admin)
+                # One virtual host has one more route.
+                assert plane.xds.counters["sent_resources"] == sent + 1
+                await traffic.answers.grow(20)
+            assert traffic.failures == 0, traffic.bad
+
+
+async def assert_stale(admin: Admin, since: str) -> None:
+    """Ready, and told as stale: in readiness, in metrics, in the Gateway's status."""
+    assert since
+    await until("the folder was looked for", lambda: is_told(admin, "[!] sources/files/connection degraded"))
+    assert await is_told(admin, f"served as the log has it of {since}, until these sources have been read: files")
+    assert await admin.is_ready()
+    assert await admin.metric("controlplane_served_from_log_seconds") > 0
+    assert await admin.metric("controlplane_source_synced", source="files", kind="Gateway") == 0
+    status, reason, message = await admin.condition("Gateway demo/web", "controlplane.dev/Fresh")
+    assert (status, reason) == ("False", "ServedFromLog")
+    assert since in message
+
+
+async def assert_fresh(admin: Admin) -> None:
+    """Nothing of it is left."""
+    assert await admin.metric("controlplane_served_from_log_seconds") == 0
+    assert not await is_told(admin, "degraded")
+    conditions = (await admin.snapshot())["statuses"]["Gateway demo/web"]["conditions"]
+    assert "controlplane.dev/Fresh" not in {condition["type"] for condition in conditions}
+
+
+async def is_told(admin: Admin, text: str) -> bool:
+    return text in await admin.text("/readyz?verbose")
+
+
+async def has_version(admin: Admin, version: str) -> bool:
+    return bool((await admin.snapshot())["version"] == version)
 
 
 async def files_are_read(admin: Admin) -> bool:

@@ -8,7 +8,7 @@ import pytest
 
 from controlplane.model.events import Settings
 from controlplane.runtime.errors import OptionError
-from controlplane.runtime.options import AskedClient, RunOptions, mesh_settings
+from controlplane.runtime.options import AskedClient, RunOptions, mesh_settings, parse_age, parse_size
 
 
 def test_without_options_the_settings_are_the_defaults() -> None:
@@ -81,3 +81,29 @@ def test_a_malformed_client_is_named(locality: str, labels: list[str], namespace
     with pytest.raises(OptionError) as caught:
         AskedClient.parse(locality, labels, namespace)
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("text", "octets"), [("1Gi", 1 << 30), ("500M", 500_000_000), ("65536", 65_536), ("64Ki", 65_536), ("none", None)]
+)
+def test_sizes(text: str, octets: int | None) -> None:
+    assert parse_size(text, "--log-max-bytes") == octets
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("7d", 604_800), ("12h", 43_200), ("30m", 1_800), ("5s", 5), ("none", None)]
+)
+def test_ages(text: str, seconds: int | None) -> None:
+    assert parse_age(text, "--log-max-age") == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "1.5Gi", "1 Gi", "Gi", "7d", "1gi", "\u0663"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(OptionError, match=r"--log-max-bytes .*: write a size such as 1Gi or 500M, or none"):
+        parse_size(text, "--log-max-bytes")
+
+
+@pytest.mark.parametrize("text", ["", "7", "0d", "1w", "1Gi"])
+def test_what_is_no_age(text: str) -> None:
+    with pytest.raises(OptionError, match=r"--log-max-age .*: write a time such as 7d"):
+        parse_age(text, "--log-max-age")
