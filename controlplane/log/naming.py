@@ -26,7 +26,7 @@ def digests_in(path: Path, *, start: int = 0, files: Files | None = None) -> tup
     Raises:
         LogError: It cannot be read.
 
-    Cost: a second for two gigabytes, most of it the disk's.
+    Cost: 0.13 s for 60 MB.
     """
     found: set[str] = set()
     rest = b""

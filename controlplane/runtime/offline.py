@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from controlplane.infra import ClientTls, bootstrap, secret_documents, to_yaml
-from controlplane.log import MemoryLog, Record, Transaction, read_log, verify
+from controlplane.log import Checkpoint, MemoryLog, Record, Transaction, read_log, verify
 from controlplane.model.codec import EventCodec
 from controlplane.model.events import (
     SCHEMA_VERSION,
@@ -123,8 +123,15 @@ def read_state(log_dir: Path, until: int | None = None) -> State:
 
 
 def log_records(log_dir: Path, start: int = 1, until: int | None = None) -> Iterator[Record[AnyEvent]]:
-    """Events of a log, from one seq to another."""
+    """Events of a log, from one seq to another; without a start, from the oldest that is there.
+
+    Raises:
+        ControlPlaneError: The first ones have been dropped.
+        LogError: There is no log, or it is damaged.
+    """
     for item in read_log(log_dir, EventCodec(), schema_version=SCHEMA_VERSION):
+        if isinstance(item, Checkpoint) and (1 < start <= item.seq or (until is not None and until <= item.seq > 0)):
+            raise ControlPlaneError(f"{log_dir}: events before seq {item.seq + 1} have been dropped; name a later seq")
         if isinstance(item, Transaction):
             for record in item.records():
                 if until is not None and record.seq > until:

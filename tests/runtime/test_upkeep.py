@@ -21,6 +21,8 @@ from controlplane.model.events import (
 from controlplane.model.kubernetes import Namespace, Secret
 from controlplane.model.objects import KINDS
 from controlplane.runtime.core import Core, State, replay
+from controlplane.runtime.errors import ControlPlaneError
+from controlplane.runtime.offline import log_records
 from controlplane.runtime.private_keys import PrivateKeys
 from controlplane.runtime.readiness import Standing
 from controlplane.runtime.upkeep import Upkeep
@@ -92,6 +94,10 @@ async def test_what_is_left_gives_the_same_state(plane: Plane) -> None:
     assert replay(plane.path).checkpoint() == plane.state.checkpoint()
     with pytest.raises(LogError, match=f"seq 1 has been dropped; .* is that at seq {left.first_seq - 1}"):
         replay(plane.path, 1)
+    assert next(log_records(plane.path)).seq == left.first_seq
+    for asked in ({"start": 2}, {"until": 3}):
+        with pytest.raises(ControlPlaneError, match=f"events before seq {left.first_seq} have been dropped"):
+            list(log_records(plane.path, **asked))
     document = plane.upkeep.document()
     assert [segment["file"] for segment in document["segments"]] == [left.path.name]
     assert document["retention"] == {"max_bytes": 0, "max_age_seconds": None, "failure": ""}
