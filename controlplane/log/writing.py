@@ -43,7 +43,7 @@ class SyncFailed(LogError):
 
 
 class Fault(StrEnum):
-    """Why nothing may be appended; each but the last can be mended."""
+    """Why nothing may be appended; each but the last can be mended. Who mends one has mended those before it."""
 
     TORN = "torn"
     """What was written of a transaction is still there."""
@@ -168,8 +168,10 @@ class SegmentWriter:
         self.fail(Fault.GONE, "the file was removed: what is appended would be lost")
 
     def fail(self, fault: Fault, failure: str) -> None:
-        """Nothing may be appended from now on."""
-        self.fault, self.failure = fault, failure
+        """Nothing may be appended from now on. The graver one counts: a sync may fail while a write does."""
+        faults = list(Fault)
+        if self.fault is None or faults.index(fault) >= faults.index(self.fault):
+            self.fault, self.failure = fault, failure
 
     def mended(self) -> None:
         """It may be appended to again."""

@@ -85,6 +85,31 @@ def test_what_an_fsync_failed_on_is_written_anew(open_log: OpenLog, files: Forge
     assert seqs(files) == [1, 3, 4]
 
 
+def test_a_write_that_fails_after_an_fsync_hides_nothing(open_log: OpenLog, files: ForgetfulFiles) -> None:
+    """The fsync fails in another thread, while an append is under way."""
+    log = open_log(fsync="grouped")
+    log.append([{"n": 1}], source="test")
+    broken = Broken(files, "sync", error=errno.EIO)
+
+    def fault(operation: str, path: Path) -> int | None:
+        if operation == "write":
+            files.fault = broken
+            with pytest.raises(LogError, match="could not be made durable"):
+                log.sync()
+            broken.operations = {"write", "truncate"}
+        return broken(operation, path)
+
+    files.fault = fault
+    with pytest.raises(LogError, match="could not be taken back"):
+        log.append([{"n": 2}], source="test")
+    files.fault = None
+    log.mend()
+    assert log.append([{"n": 2}], source="test").seq == 2
+    log.sync()
+    files.crash()
+    assert seqs(files) == [1, 2]
+
+
 def test_a_transaction_that_was_refused_for_its_fsync_is_not_in_the_log(
     open_log: OpenLog, files: ForgetfulFiles
 ) -> None:
