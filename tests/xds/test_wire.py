@@ -126,6 +126,32 @@ def test_s2_a_node_that_is_known_is_skipped_whatever_it_holds():
     assert scan_request(data) == Request(type_url="type", nonce="n")
 
 
+def node_by_fields(data: bytes) -> bytes | Status | None:
+    """What stands in field 1, read field by field; or with which status the bytes are refused."""
+    try:
+        parts = [content for number, wire_type, content in fields(data) if (number, wire_type) == (1, 2)]
+    except XdsError as error:
+        return error.code
+    return b"".join(parts) if parts else None  # type: ignore[arg-type]
+
+
+def found_node(data: bytes) -> bytes | Status | None:
+    """The same of ``find_node``."""
+    try:
+        return find_node(data)
+    except XdsError as error:
+        return error.code
+
+
+@given(st.lists(unknown | messages.map(bytes) | st.binary(max_size=8), max_size=5).map(b"".join), st.integers(0, 50))
+@example(b"\x1a", 0)
+@example(b"\x2a\x05abc", 0)
+@example(b"\x0a\x02abc", 0)
+def test_s2_the_node_is_found_whatever_stands_around_it(data, cut):
+    for part in (data, data[: len(data) - cut]):
+        assert found_node(part) == node_by_fields(part)
+
+
 def refusal(data: bytes) -> XdsError | None:
     """Why the bytes are refused; None when they are read."""
     try:
@@ -185,7 +211,12 @@ def test_s15_a_group_is_bounded(inner):
 @pytest.mark.parametrize("one", [field(3, b"x"), field(5, b""), field(99, b""), varint(98 << 3) + b"\x00"])
 def test_s15_the_number_of_fields_is_limited(one):
     scan_request(one * 11, max_fields=11)
-    for read in (lambda: scan_request(one * 11, max_fields=10), lambda: list(fields(one * 11, max_fields=10))):
+    find_node(one * 11, max_fields=11)
+    for read in (
+        lambda: scan_request(one * 11, max_fields=10),
+        lambda: find_node(one * 11, max_fields=10),
+        lambda: list(fields(one * 11, max_fields=10)),
+    ):
         with pytest.raises(XdsError, match="more than 10 fields") as caught:
             read()
         assert caught.value.code is Status.RESOURCE_EXHAUSTED
