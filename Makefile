@@ -43,6 +43,9 @@ bench: setup ## the benchmarks: what a change costs, small and large; new routes
 	$(BIN)/python -m bench.engine
 	$(BIN)/python -m bench.route_change
 	$(BIN)/python -m bench.probe --size $(PROBE)
+	$(BIN)/python -m bench.fan_out --small
+	$(BIN)/python -m bench.herd --small
+	$(BIN)/python -m bench.acknowledgements --small
 
 proto: setup ## generate Envoy's messages anew
 	$(PYTHON) proto/generate.py

@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 
 from bench.measure import describe, interleaved_ms
-from bench.workload import load, route
+from bench.workload import GATEWAY, ROUTE_CONFIGURATION, load, route
 from controlplane.log import SegmentedLog
 from controlplane.model.codec import EventCodec
 from controlplane.model.events import AnyEvent
@@ -25,8 +25,6 @@ from controlplane.xds.wire import Request
 
 SMALL, LARGE = 100, 5_000
 LIMIT = 1.5
-GATEWAY = "bench/web"
-ROUTE_CONFIGURATION = "http~8080"
 
 
 class Proxy:

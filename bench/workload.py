@@ -15,6 +15,9 @@ from controlplane.model.objects import KINDS
 from controlplane.runtime.core import State
 
 GATEWAY_API = "gateway.networking.k8s.io/v1"
+GATEWAY = "bench/web"
+ROUTE_CONFIGURATION = "http~8080"
+"""Of its one listener."""
 
 
 def _applied(raw: dict[str, object]) -> ObjectApplied:
