@@ -171,6 +171,10 @@ class Delivery(Standing):
             if version is not None:
                 self.table.take(name, version)
             self._confirm(lane, name, version)
+        if not self.held:
+            # Python's dictionaries keep the room that they once needed, until they are cleared: 100 kB for 5,000 names.
+            self.held.clear()
+            self.named.clear()
         self.lanes.tidy(lane)
         return response.items
 

@@ -216,6 +216,9 @@ class Gate:
         for name in items:
             if self._assigned.get(name) == int(nonce):
                 del self._assigned[name]
+        for nothing in (self._assigned, self._awaited):
+            if not nothing:
+                nothing.clear()  # see ``Delivery.acknowledge``
         self.wake()
 
     def is_doubtful(self, cluster: str) -> bool:

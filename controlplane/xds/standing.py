@@ -8,7 +8,7 @@ The rules of subscription are in ``interest``, those of waiting in ``lane``; her
 its answers mean, is in ``delivery``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from controlplane.xds.held import UNKNOWN, Held, Uncertain
@@ -172,11 +172,7 @@ class Standing:
             lane.apart = None
         self.held.clear()
         self.named.clear()
-        for name in self.table.names():
-            self.compare(name, claims.get(name))
-        for name, version in claims.items():
-            if self.table.get(name) is None:
-                self.compare(name, version)
+        self.compare_all(self.table.names(), claims)
         self._reply_to_wildcard()
 
     def _reply_to_wildcard(self) -> None:
@@ -259,6 +255,25 @@ class Standing:
             is_known = entry is not None and entry.version == held
             self.named.setdefault(name, {})[held] = entry.clusters if entry is not None and is_known else None
         self._touch(name)
+
+    def compare_all(self, names: Iterable[str], claims: Mapping[str, str]) -> None:
+        """Compares what a proxy that is back claims with all that there is; what is equal costs no more than a look."""
+        busy = {name for lane in self.lanes for name in lane.owed}
+        busy.update(name for lane in self.lanes for response in lane.outstanding.values() for name in response.items)
+        found = 0
+        for name in names:
+            entry = self.desired(name)
+            version = claims.get(name)
+            found += version is not None
+            if entry is not None and entry.version == version and name not in busy and name not in self.overrides:
+                self._in_step(name)
+                self.table.take(name, version)
+            else:
+                self.compare(name, version)
+        if found < len(claims):
+            for name, version in claims.items():
+                if self.table.get(name) is None:
+                    self.compare(name, version)
 
     def _note_named(self, entry: Entry) -> None:
         """The proxy may hold this of a name that is out of step."""

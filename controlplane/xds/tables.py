@@ -252,8 +252,11 @@ class LayeredTable:
 
     def take(self, name: str, version: str) -> None:
         """As ``Table``."""
-        for table in self._stack():
-            table.take(name, version)
+        for layer in self._owner.layers:
+            own = layer.find(self._type_url)
+            if own is not None:
+                own.take(name, version)
+        self._shared.take(name, version)
 
     def last_taken(self, name: str) -> Entry | None:
         """As ``Table``: where its own layers never had one that was taken, what is under them."""
@@ -261,8 +264,10 @@ class LayeredTable:
         return next((entry for entry in found if entry is not None), None)
 
     def _merge(self, names_of: Callable[[StoredTable], Iterable[str]]) -> Iterator[str]:
-        above: list[StoredTable] = []
-        for table in self._stack():
+        first, *others = self._stack()
+        yield from names_of(first)
+        above = [first]
+        for table in others:
             for name in names_of(table):
                 if not any(other.get(name) is not None for other in above):
                     yield name

@@ -196,8 +196,7 @@ class VirtualHosts(Delivery):
         self._placed = True
         for route_configuration in sorted(self._recalled):
             claims = self._claims.pop(route_configuration, {})
-            for name in {*self.table.group(route_configuration), *claims}:
-                self.compare(name, claims.get(name))
+            self.compare_all(self.table.group(route_configuration), claims)
             if claims:
                 self._served.add(route_configuration)
             else:
