@@ -18,11 +18,10 @@ from typing import Any, Final, cast
 
 import grpclib.server
 import structlog
-from grpclib.protocol import H2Protocol
 from h2.errors import ErrorCodes
-from h2.events import UnknownFrameReceived
 from h2.settings import SettingCodes
 
+from controlplane.xds.http2 import Handler, Protocol
 from controlplane.xds.refusals import Refusals
 from controlplane.xds.settings import Settings
 
@@ -37,7 +36,7 @@ _PAUSE_SECONDS: Final = 0.5
 log = structlog.get_logger(__name__)
 
 
-class ClientConnection(H2Protocol):
+class ClientConnection(Protocol):
     """One client's connection, watched.
 
     Attributes:
@@ -60,8 +59,6 @@ class ClientConnection(H2Protocol):
         self._transport = cast("asyncio.Transport", transport)
         super().connection_made(transport)
         self.connection.client = self  # type: ignore[attr-defined]
-        # A frame of a kind that we do not know is to be ignored (RFC 9113, 5.5), and grpclib raises.
-        self.processor.processors[UnknownFrameReceived] = lambda _: None
         settings = self._server.settings
         # Twice what is allowed: a client that keeps to what it is told would wait for ever, unanswered, instead of being told.
         most = {SettingCodes.MAX_CONCURRENT_STREAMS: 2 * settings.max_connection_streams}
@@ -83,12 +80,13 @@ class ClientConnection(H2Protocol):
     def data_received(self, data: bytes) -> None:
         """What the client sends; whatever it is, nothing worse comes of it than this connection's end."""
         self._heard = self._loop.time()
-        try:
-            super().data_received(data)
-        except Exception as error:  # noqa: BLE001  a connection's boundary: its end is told, the others go on
-            self._server.count("connections_broken")
-            self._server.refusals.tell("connection_broken", repr(error), address=self.address)
-            self.abort("the client broke HTTP/2")
+        super().data_received(data)
+
+    def broken(self, reason: str) -> None:
+        """The client was sent away for what it sent."""
+        self.ended = self.ended or reason
+        self._server.count("connections_broken")
+        self._server.refusals.tell("connection_broken", reason, address=self.address)
 
     @property
     def address(self) -> str:
@@ -258,6 +256,7 @@ class Server(grpclib.server.Server):
         self.connections: set[ClientConnection] = set()
         self._context = context
         self._acceptor: Acceptor | None = None
+        self._h2_config.validate_inbound_headers = True
 
     async def listen(self, host: str, port: int) -> int:
         """Listens on every address of a host; the port.
@@ -288,8 +287,10 @@ class Server(grpclib.server.Server):
 
     def make_connection(self) -> ClientConnection:
         """A protocol for the next connection."""
-        made = super()._protocol_factory()
-        return ClientConnection(self, made.handler, made.config, made.h2_config)
+        self.__gc_step__()
+        handler = Handler(self._mapping, self._codec, self._status_details_codec, self.__dispatch__)
+        self._handlers.add(handler)
+        return ClientConnection(self, handler, self._config, self._h2_config)
 
     def stop_listening(self) -> None:
         """Takes no new connection; those that are open go on."""
