@@ -151,6 +151,9 @@ def run(
     debug_from_anywhere: Annotated[
         bool, typer.Option("--debug-from-anywhere", help="Answer /debug to other machines as well.")
     ] = False,
+    client_status_from_anywhere: Annotated[
+        bool, typer.Option("--client-status-from-anywhere", help="Answer CSDS, which shows all proxies, to all.")
+    ] = False,
     fsync: Annotated[
         Literal["always", "grouped", "never"], typer.Option(help="When the log is synced to the disk.")
     ] = "grouped",
@@ -181,6 +184,7 @@ def run(
         infra=infra,
         insecure_xds=insecure_xds,
         debug_from_anywhere=debug_from_anywhere,
+        client_status_from_anywhere=client_status_from_anywhere,
         fsync=fsync,
         security=XdsOptions(
             certificate=xds_cert,

@@ -77,6 +77,7 @@ class RunOptions:
     infra: Infra = "none"
     insecure_xds: bool = False
     debug_from_anywhere: bool = False
+    client_status_from_anywhere: bool = False
     fsync: Literal["always", "grouped", "never"] = "grouped"
     security: XdsOptions = field(default_factory=XdsOptions)
     """Of the xDS port."""

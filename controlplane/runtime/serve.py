@@ -42,13 +42,17 @@ from controlplane.runtime.xds_metrics import XdsCollector
 from controlplane.sources import FilesSource
 from controlplane.xds import (
     Certificates,
+    ClientStatus,
     DeliveryWithheld,
     Event,
+    Health,
     IdentityRule,
     ProxyConnected,
     ProxyRejected,
     Views,
     XdsServer,
+    everyone,
+    this_machine,
 )
 
 _SHUTDOWN_SECONDS = 4.0
@@ -138,10 +142,12 @@ async def running(options: RunOptions, more_sources: MoreSources = MappingProxyT
         lag = LoopLag()
         facts = _Facts(state, journal)
         recorded = frozenset(row.key for row in state.rows.base.proxies.rows()) if options.replay is not None else ()
+        access = everyone if options.client_status_from_anywhere else this_machine
         server = XdsServer(
             views,
             on_event=facts,
             settings=options.security.settings,
+            services=(Health(readiness.ready), ClientStatus(lambda: server, access=access)),
             first_stream=next_number(recorded),
             certificates=certificates,
             identities=IdentityRule(options.mesh.trust_domain),

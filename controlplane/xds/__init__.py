@@ -1,5 +1,6 @@
 """Delta xDS: the protocol as a machine without I/O, and the gRPC server around it. The contract is in README.md."""
 
+from controlplane.xds.csds import ClientStatus, everyone, this_machine
 from controlplane.xds.errors import XdsError
 from controlplane.xds.events import (
     DeliveryResumed,
@@ -12,6 +13,7 @@ from controlplane.xds.events import (
     ProxyRejected,
     ResourceRejected,
 )
+from controlplane.xds.health import Health
 from controlplane.xds.identity import IdentityRule
 from controlplane.xds.limits import Limits
 from controlplane.xds.machine import Machine
@@ -29,10 +31,12 @@ __all__ = [
     "Certificates",
     "Change",
     "ClientChange",
+    "ClientStatus",
     "ClientView",
     "DeliveryResumed",
     "DeliveryWithheld",
     "Event",
+    "Health",
     "IdentityRule",
     "Limits",
     "Locality",
@@ -53,4 +57,6 @@ __all__ = [
     "Views",
     "XdsError",
     "XdsServer",
+    "everyone",
+    "this_machine",
 ]

@@ -7,7 +7,7 @@ is an argument.
 The rules are numbered as in the contract (README.md beside this file), which names the test of each.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Protocol
 
 from controlplane.xds import sequence
@@ -24,6 +24,7 @@ from controlplane.xds.patience import Patience
 from controlplane.xds.probe import routes_to
 from controlplane.xds.redact import redact
 from controlplane.xds.rejection import Guilty
+from controlplane.xds.resource_state import ResourceState, resource_states
 from controlplane.xds.response import Response
 from controlplane.xds.tables import Entry, Table
 from controlplane.xds.types import CDS, EDS, LDS, PUSH_ORDER, RDS, ROUTE_CONFIGURATION, SDS, VHDS, rule_of
@@ -326,3 +327,9 @@ class Machine:
             for url, delivery in sorted(self._deliveries.items())
             if delivery.asked or delivery.counters["responses"]
         }
+
+    def resource_states(self) -> Iterator[list[ResourceState]]:
+        """How each resource stands, type by type, each list whole when it comes. Cost: O(resources)."""
+        for _, delivery in sorted(self._deliveries.items()):
+            if delivery.asked or delivery.counters["responses"]:
+                yield list(resource_states(delivery))

@@ -51,6 +51,11 @@ def scope_of(role: str) -> str | None:
     return f"{namespace}/{name}"
 
 
+def role_of(scope: str) -> str:
+    """The role that asks for a scope."""
+    return "~".join((ROLE_PREFIX, *scope.split("/", 1)))
+
+
 def parse_node(data: bytes | None) -> Node:
     """The node of a stream's first request.
 

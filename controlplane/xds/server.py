@@ -200,6 +200,11 @@ class XdsServer:
         """Streams that wait for their turn to begin."""
         return self.rate.waiting + self.turns.waiting
 
+    @property
+    def streams(self) -> tuple[ProxyStream, ...]:
+        """Open streams, by their numbers."""
+        return tuple(self._streams.values())
+
     def statistics(self, *, versions: bool = True) -> list[dict[str, Any]]:
         """For each stream who the proxy is, and its ledger by type, in JSON's types; by stream number.
 

@@ -5,7 +5,7 @@ has taken its bytes. While it waits, commits cost names in the machine and nothi
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 import anyio
@@ -31,6 +31,7 @@ from controlplane.xds.facts import Acknowledged, Fact, Rejected, RejectedResourc
 from controlplane.xds.gate import Resumed, Withheld
 from controlplane.xds.machine import Machine
 from controlplane.xds.node import Node, parse_node
+from controlplane.xds.resource_state import ResourceState
 from controlplane.xds.response import Response
 from controlplane.xds.scope import ClientView
 from controlplane.xds.settings import Settings
@@ -96,6 +97,11 @@ class ProxyStream:
     def proxy(self) -> str:
         """The proxy's identity in events: its node id and the stream's number."""
         return f"{self._node.id if self._node else ''}#{self._number}"
+
+    @property
+    def node(self) -> Node | None:
+        """Who the proxy is; None until its first request has come."""
+        return self._node
 
     async def serve(self) -> None:
         """Serves the stream to its end.
@@ -334,6 +340,10 @@ class ProxyStream:
                     listeners=self._machine.listeners_in_use(),
                 )
             )
+
+    def resource_states(self) -> Iterator[list[ResourceState]]:
+        """How each resource stands on the proxy, type by type; nothing while the stream is held."""
+        return iter(()) if self._machine is None else self._machine.resource_states()
 
     def statistics(self, *, versions: bool) -> dict[str, Any]:
         """What ``/debug/proxies`` shows of the stream."""
