@@ -6,7 +6,7 @@ PROBE ?= 200
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format golden bench proto docs clean
+.PHONY: help setup run test fuzz lint format golden bench proto docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ run: setup ## start the quickstart: two backends, the control plane, an Envoy
 
 test: setup ## run all tests, with a real Envoy (ARGS="-k name" for some)
 	$(BIN)/python -m pytest $(ARGS)
+
+fuzz: setup ## give each fuzzer of the xDS port FUZZ_SECONDS (60)
+	FUZZ_SECONDS=$${FUZZ_SECONDS:-60} $(BIN)/python -m pytest tests/xds -k test_any_ -s
 
 lint: setup ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .
