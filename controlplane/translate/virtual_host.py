@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -73,10 +73,9 @@ def order_entries(ranks: Iterable[Iterable[EncodedRoutes]]) -> list[RouteEntry]:
     return entries
 
 
-def lay_together(key: tuple[str, str, str], entries: Iterable[RouteEntry]) -> VirtualHostRow:
+def lay_together(key: tuple[str, str, str], entries: Sequence[RouteEntry]) -> VirtualHostRow:
     """A virtual host of these routes, in this order. Cost: O(octets), none of them is encoded again."""
     _, route_configuration, hostname = key
-    entries = list(entries)
     name = f"{route_configuration}/{hostname}"
     body = b"".join(
         (

@@ -50,13 +50,13 @@ async def test_a_taken_port_is_told_and_serves_once_it_is_free(folder: Folder, h
                     return (await command.admin.condition(WEB, "Programmed", listener_name))[0] == "True"
 
                 async def is_told() -> bool:
-                    return not await programmed("port-1")
+                    return (await command.admin.condition(WEB, "Programmed", "port-1"))[1] == "PortUnavailable"
 
                 await until("the status tells of the port", is_told)
                 _, reason, message = await command.admin.condition(WEB, "Programmed", "port-1")
                 assert reason == "PortUnavailable"
                 assert f"127.0.0.1:{taken}" in message
-                assert await programmed("port-0")
+                await until("the other port is programmed", lambda: programmed("port-0"))
                 assert await programmed(None)
                 (error,) = errors_of(command)
                 assert error["listener"] == f"127.0.0.1:{taken}"
@@ -86,8 +86,8 @@ async def test_two_gateways_on_one_port(folder: Folder, home: Path) -> None:
             assert (status, reason) == ("False", "PortUnavailable")
             assert f":{shared} is taken by Gateway demo/web" in message
             assert (await command.admin.condition(OTHER, "Programmed", "port-1"))[0] == "False"
-            assert (await command.admin.condition(OTHER, "Programmed", "port-0"))[0] == "True"
-            assert (await command.admin.condition(WEB, "Programmed", "port-0"))[0] == "True"
+            await until("it has its own port", lambda: is_programmed(command, OTHER, "port-0"))
+            await until("the older has both", lambda: is_programmed(command, WEB, "port-0"))
             # Computed, not tried out: no Envoy was refused.
             assert errors_of(command) == []
 
@@ -97,7 +97,11 @@ async def test_two_gateways_on_one_port(folder: Folder, home: Path) -> None:
                 await until_answer(shared, ASKED, backend="v2")
                 await until("its Envoy has ended", lambda: has_only(command, "demo/other"))
             assert traffic.failures == 0, traffic.bad
-            assert (await command.admin.condition(OTHER, "Programmed", "port-1"))[0] == "True"
+            await until("the status tells of it", lambda: is_programmed(command, OTHER, "port-1"))
+
+
+async def is_programmed(command: Command, gateway_key: str, listener_name: str) -> bool:
+    return (await command.admin.condition(gateway_key, "Programmed", listener_name))[0] == "True"
 
 
 async def has_only(command: Command, gateway_key: str) -> bool:
