@@ -74,13 +74,13 @@ class Gate:
         self._assigned: dict[str, int] = {}
         """Clusters that are proven by their load assignment and whose response is not answered: the number of that."""
         self._unresolved: dict[str, list[str]] = {}
-        """By the nonce of a CDS response, new clusters in it that have no load assignment."""
+        """By the nonce of a CDS response, clusters in it that have no load assignment."""
         self._pushed: set[str] = set()
         """Clusters whose load assignment was sent although it was not subscribed."""
         self._processed: set[str] = set()
         """Nonces of CDS responses that have no answer although all their load assignments are acknowledged."""
         self._resolving: dict[str, float] = {}
-        """New clusters that have no load assignment and were acknowledged just now: when, the longest ago first."""
+        """Clusters that have no load assignment and were acknowledged just now: when, the longest ago first."""
         self._free_since: dict[str, float] = {}
         """Clusters that are to be removed and that nothing names, the longest first."""
         clusters.gate = self
@@ -99,7 +99,7 @@ class Gate:
         if entry is None:
             return False
         if clusters.exists(cluster):
-            return cluster not in self._resolving
+            return cluster not in self._resolving and not (cluster in clusters.held and self._resolves(entry))
         if not clusters.asked:
             # Its stream broke while a cluster warmed, and it says nothing of clusters until that is over (trap 8). It
             # subscribes the load assignments of those that it has.
@@ -156,7 +156,7 @@ class Gate:
             if self._assignments.table.get(assignment) is not None:
                 self._awaited[assignment] = (entry.name, int(nonce))
                 names.add(entry.name)
-            elif not self._clusters.exists(entry.name):
+            else:
                 unresolved.append(entry.name)
         if unresolved:
             self._unresolved[nonce] = unresolved
@@ -212,6 +212,7 @@ class Gate:
         self._processed.discard(nonce)
         for name in self._unresolved.pop(nonce, ()):
             if self._clusters.exists(name):
+                self._resolving.pop(name, None)
                 self._resolving[name] = self.now
         for name in items:
             if self._assigned.get(name) == int(nonce):
@@ -220,6 +221,10 @@ class Gate:
             if not nothing:
                 nothing.clear()  # see ``Delivery.acknowledge``
         self.wake()
+
+    def _resolves(self, cluster: Entry) -> bool:
+        """Whether the proxy finds the endpoints of a cluster by itself: a changed one has none until it has."""
+        return self._assignments.table.get(_assignment_of(cluster)) is None
 
     def is_doubtful(self, cluster: str) -> bool:
         """Whether a cluster of a response without an answer may be why there is none, and can be withdrawn without harm.

@@ -18,5 +18,5 @@ class Limits(msgspec.Struct, frozen=True):
     grace_seconds: float = 10.0
     """For this long a cluster stays after nothing names it any more: for retries under way."""
     resolve_seconds: float = 1.0
-    """For this long after it took a new cluster whose endpoints it finds by itself, the proxy is left to resolve its names:
-    until then it has none, and such clusters do not withhold an acknowledgement."""
+    """For this long after it took a cluster whose endpoints it finds by itself, the proxy is left to resolve its names before it
+    is sent routes there: until then it has no endpoint, and such clusters do not withhold an acknowledgement."""

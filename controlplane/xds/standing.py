@@ -308,7 +308,9 @@ class Standing:
             self.gate.dismiss(self.rule.url, name)
             if desired is None and self.offered(name) is None:
                 self.overrides.pop(name, None)
-            if name not in lane.owed and name not in self.overrides:
+            if desired is not None and not desired.is_known:
+                self.named[name] = {desired.version: None}  # remembered: nobody knows which clusters it names
+            elif name not in lane.owed and name not in self.overrides:
                 self._in_step(name)
             if version is not None:
                 self.table.take(name, version)

@@ -178,7 +178,6 @@ async def test_a_host_is_resolved_in_another_way(folder: Folder, tmp_path: Path)
             await s.load.to(backend)
 
 
-@pytest.mark.xfail(reason="such a cluster counts as warm before its name is resolved: wait_for_warm_on_init is false")
 async def test_a_route_turns_to_a_host_that_envoy_resolves(folder: Folder, tmp_path: Path) -> None:
     """Its cluster is new: no request may come to it before the name is resolved, however long that takes."""
     async with name_server() as names, changing(folder, tmp_path) as s:

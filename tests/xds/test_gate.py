@@ -311,7 +311,8 @@ def test_a_proxy_is_left_to_resolve_the_names_of_a_new_cluster(world, running, s
     assert running.later(0.9) == []
     assert said(running.settle(running.later(0.1))) == [("VHDS", {"rc/x": "2"}, ())]
     world.commit({CLUSTER: {"dns": "2"}, VIRTUAL_HOST: {"rc/x": "3"}}, clusters={"rc/x": ("dns",)})
-    assert [response.type_url for response in running.responses()] == [CLUSTER, VIRTUAL_HOST]
+    assert said(running.settle()) == [("CDS", {"dns": "2"}, ())]
+    assert said(running.settle(running.later(RESOLVE_S))) == [("VHDS", {"rc/x": "3"}, ())]
 
 
 def test_a_subscription_in_the_request_that_acknowledges_counts(world, running, said):
@@ -359,3 +360,32 @@ def test_trap1_what_was_rejected_goes_at_once_also_when_the_tables_have_followed
     world.put(CLUSTER, bad=None)
     assert said(running.settle()) == [("CDS", {}, ("bad",))]
     assert running.machine._clusters.held == {}
+
+
+def test_what_a_form_names_whose_bytes_nobody_knows_stays(world, client, said):
+    """A control plane that never had that form, and a proxy that rejects the one there is."""
+    world.commit(
+        {ROUTE_CONFIGURATION: {"rc": "1"}, VIRTUAL_HOST: {"rc/x": "bad"}, LISTENER: {"l": "1"}},
+    )
+    client.settle(client.ask(CLUSTER, versions={"a": "1"}))
+    client.settle(client.ask(LISTENER))
+    client.settle(client.ask(ROUTE_CONFIGURATION, "rc", versions={"rc": "1"}))
+    [offered] = client.ask(VIRTUAL_HOST, versions={"rc/x": "old"})
+    assert client.nack(offered) == []
+    assert [fact.resource.held for fact in told(client, RejectedResource)] == ["old"]
+    world.views.apply([(SCOPE, VIRTUAL_HOST, "rc/x", Row("rc/x", "old", b""))])
+    assert client.later(10 * GRACE_S) == []
+    assert client.machine.is_settled
+    world.put(VIRTUAL_HOST, **{"rc/x": "2"})
+    assert said(client.settle()) == [("VHDS", {"rc/x": "2"}, ())]
+    assert said(client.later(GRACE_S)) == [("CDS", {}, ("a",))]
+
+
+def test_p11_a_rejected_load_assignment_is_answered_with_its_removal(world, client, said):
+    """It ends the warming of a new cluster."""
+    world.commit({CLUSTER: {"c": "1"}, LOAD_ASSIGNMENT: {"c": "bad"}})
+    client.settle(client.ask(CLUSTER))
+    [offered] = client.ask(LOAD_ASSIGNMENT, "c")
+    client.machine.receive(Request(type_url=LOAD_ASSIGNMENT, nonce=offered.nonce, error=ErrorDetail(13, "no")))
+    world.put(LOAD_ASSIGNMENT, c=None)
+    assert said(client.settle()) == [("EDS", {}, ("c",))]
