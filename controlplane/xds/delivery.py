@@ -6,12 +6,13 @@ clusters in ``gate``.
 
 import enum
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from controlplane.xds.apart import Apart
 from controlplane.xds.held import UNKNOWN, Uncertain, after_rejection
+from controlplane.xds.interest import Update
 from controlplane.xds.lane import Items, Lane, Outstanding
 from controlplane.xds.rejection import Guilty, Rejection
 from controlplane.xds.standing import Standing
@@ -236,12 +237,41 @@ class Delivery(Standing):
             self._mark(lane, name)
         return is_current
 
+    def begin(
+        self, subscribe: tuple[str, ...], unsubscribe: tuple[str, ...], claims: Mapping[str, str], *, trust: bool = True
+    ) -> Update:
+        """As ``Standing``; what an earlier stream ended without an answer to is taken back before it is offered again."""
+        update = super().begin(subscribe, unsubscribe, claims, trust=trust)
+        if self.rule.is_sticky and self.resumed:
+            for lane in self.lanes:
+                doubtful = {
+                    name: entry.version for name in lane.pending if (entry := self._unanswered(name)) is not None
+                }
+                for name in doubtful:
+                    self.held[name] = after_rejection(self.held[name])
+                    self._take_back(lane, name)
+                if doubtful:
+                    lane.apart = Apart()
+                    lane.apart.reject(doubtful, was_alone=False)
+        return update
+
+    def _unanswered(self, name: str) -> Entry | None:
+        return self.offered(name) if self.table.is_unanswered(name) else None
+
     def take_back(self, names: Iterable[str]) -> None:
         """Has the proxy hold what it took last of these, or nothing, until they are offered again by themselves."""
         for name in names:
             lane = self.lanes.get(self.rule.lane(name))
             self._take_back(lane, name)
             self.lanes.tidy(lane)
+
+    def give_back(self, names: Iterable[str]) -> None:
+        """Offers again what was taken back of these."""
+        for name in names:
+            if name in self.overrides:
+                del self.overrides[name]
+                self.held.setdefault(name, UNKNOWN)
+                self._touch(name)
 
     def _take_back(self, lane: Lane, name: str) -> None:
         offered = self.offered(name)

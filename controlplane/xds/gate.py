@@ -226,6 +226,11 @@ class Gate:
         """Whether the proxy finds the endpoints of a cluster by itself: a changed one has none until it has."""
         return self._assignments.table.get(_assignment_of(cluster)) is None
 
+    def clusters_given_up(self, nonce: str) -> None:
+        """No answer to this CDS response is waited for any more; what its load assignments have proven stays proven."""
+        self._unproven.pop(nonce, None)
+        self._processed.discard(nonce)
+
     def is_doubtful(self, cluster: str) -> bool:
         """Whether a cluster of a response without an answer may be why there is none, and can be withdrawn without harm.
 

@@ -128,6 +128,14 @@ class Machine:
         facts, self._facts = self._facts, []
         return facts
 
+    def end(self) -> None:
+        """The stream has ended. What the proxy had not answered to is not to be offered to it again just like that."""
+        clusters = self._clusters
+        for response in clusters.lanes.unanswered():
+            for name, version in response.items.items():
+                if version is not None:
+                    clusters.table.leave_unanswered(name, version)
+
     def changed(self, before: Before) -> None:
         """The tables have changed. Cost: O(names that changed)."""
         if not self._is_asked:

@@ -64,7 +64,7 @@ class Patience:
         return delivery.lanes.is_waiting(nonce) or (delivery is self._clusters and self._gate.is_processed(nonce))
 
     def pass_time(self, now: float, rejected: Collection[str]) -> tuple[list[tuple[Delivery, str]], list[Rejected]]:
-        """It is that late: responses whose answer is overdue, and those that silence rejects.
+        """It is that late: responses whose answer is overdue, and those to which the proxy stays silent whatever is done.
 
         Args:
             now: Seconds, on the clock that the machine is driven by.
@@ -85,7 +85,8 @@ class Patience:
     def _end_silence(self, nonce: str, now: float) -> list[Rejected]:
         """The proxy has taken these clusters in and does not answer: one of them keeps it from answering.
 
-        What may be at fault is taken back, upon which it answers; if it still does not, all are taken for rejected.
+        What may be at fault is taken back, upon which it answers, and says why. If it still does not, what keeps it silent is
+        not among these: they are offered again, and not waited for.
         """
         clusters = self._clusters
         response = clusters.lanes.find_outstanding(nonce)
@@ -99,10 +100,13 @@ class Patience:
             clusters.take_back(name for name in response.items if self._gate.is_doubtful(name))
             self.sent(clusters, nonce, now)
             return []
-        error = ErrorDetail(_DEADLINE_EXCEEDED, f"no answer for {now - response.sent_at:.0f} s")
-        items = clusters.reject(nonce, error) or {}
+        items = clusters.expire(nonce)
         self._withdrawn.discard(nonce)
-        self._gate.clusters_answered(items, nonce)
+        self._gate.clusters_given_up(nonce)
+        clusters.give_back(items)
+        error = ErrorDetail(
+            _DEADLINE_EXCEEDED, f"no answer for {now - response.sent_at:.0f} s; something else holds it back"
+        )
         return [Rejected(clusters.rule.url, nonce, items, error)]
 
     def _free_clusters(self, now: float, rejected: Collection[str]) -> None:

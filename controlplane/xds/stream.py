@@ -127,6 +127,8 @@ class ProxyStream:
             finally:
                 self._end_turn()
                 self._end_wait()
+                if self._machine is not None:
+                    self._machine.end()
                 self._host.views.leave(self.proxy)
                 if self._failure is not None:
                     failure = self._failure

@@ -112,6 +112,12 @@ class Table(Protocol):
     def last_taken(self, name: str) -> Entry | None:
         """The newest entry of this name that a proxy was seen to hold: the current one, or one before it."""
 
+    def leave_unanswered(self, name: str, version: str) -> None:
+        """A stream has ended before the proxy answered to this version of the name."""
+
+    def is_unanswered(self, name: str) -> bool:
+        """Whether some stream has ended before the proxy answered to the current entry, and no other proxy was seen to hold it."""
+
     def __len__(self) -> int:
         """How many names."""
 
@@ -119,12 +125,14 @@ class Table(Protocol):
 class StoredTable:
     """A table that holds its entries, and of those that nobody was seen to hold yet the last that somebody was."""
 
-    __slots__ = ("_entries", "_groups", "_untaken")
+    __slots__ = ("_entries", "_groups", "_unanswered", "_untaken")
 
     def __init__(self, group_of: Callable[[str], str] | None = None) -> None:
         self._entries: dict[str, Entry] = {}
         self._untaken: dict[str, Entry | None] = {}
         """Names whose entry no proxy was seen to hold, and the last one that was."""
+        self._unanswered: set[str] = set()
+        """Those among them to which a proxy had not answered when its stream ended."""
         self._groups: tuple[Callable[[str], str], dict[str, dict[str, None]]] | None = (
             None if group_of is None else (group_of, {})
         )
@@ -151,6 +159,17 @@ class StoredTable:
             entry = self._entries.get(name)
             if entry is not None and entry.version == version:
                 del self._untaken[name]
+                self._unanswered.discard(name)
+
+    def leave_unanswered(self, name: str, version: str) -> None:
+        """As ``Table``."""
+        entry = self._entries.get(name)
+        if name in self._untaken and entry is not None and entry.version == version:
+            self._unanswered.add(name)
+
+    def is_unanswered(self, name: str) -> bool:
+        """As ``Table``."""
+        return name in self._unanswered
 
     def last_taken(self, name: str) -> Entry | None:
         """As ``Table``."""
@@ -160,6 +179,7 @@ class StoredTable:
         """Replaces an entry, or removes it; the one that stood there before. Cost: O(1)."""
         before = self._entries.pop(name, None) if entry is None else self._entries.get(name)
         taken = self._untaken.pop(name, before)
+        self._unanswered.discard(name)
         if entry is not None:
             self._entries[name] = entry
             if taken is None or taken.version != entry.version:
@@ -262,6 +282,15 @@ class LayeredTable:
         """As ``Table``: where its own layers never had one that was taken, what is under them."""
         found = (table.last_taken(name) for table in self._stack())
         return next((entry for entry in found if entry is not None), None)
+
+    def leave_unanswered(self, name: str, version: str) -> None:
+        """As ``Table``."""
+        for table in self._stack():
+            table.leave_unanswered(name, version)
+
+    def is_unanswered(self, name: str) -> bool:
+        """As ``Table``."""
+        return any(table.is_unanswered(name) for table in self._stack())
 
     def _merge(self, names_of: Callable[[StoredTable], Iterable[str]]) -> Iterator[str]:
         first, *others = self._stack()

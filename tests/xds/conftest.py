@@ -91,6 +91,7 @@ class Client:
     def disconnect(self) -> None:
         """Ends the stream."""
         self.view.unlisten(self.machine.changed)
+        self.machine.end()
 
 
 class World:
