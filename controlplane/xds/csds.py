@@ -36,6 +36,8 @@ MAX_CALLS = 16
 MAX_ANSWER = 16 * 2**20
 """Octets of one answer. Clients take 4 MiB where they are not told otherwise."""
 
+WITHDRAWN = "an Envoy of this Gateway rejected the newest version; the status of what it was made of has its words"
+
 _SERVICE = "/envoy.service.status.v3.ClientStatusDiscoveryService/"
 _CONFIG_STATUS, _CLIENT_STATUS = b"\x30", b"\x38"
 
@@ -216,8 +218,10 @@ def statuses_of(state: ResourceState) -> tuple[ConfigStatus, ClientResourceStatu
         return ConfigStatus.ERROR, ClientResourceStatus.NACKED
     if state.is_offered:
         status = ConfigStatus.STALE
+    elif state.held != state.wanted:
+        status = ConfigStatus.NOT_SENT
     else:
-        status = ConfigStatus.SYNCED if state.held == state.wanted else ConfigStatus.NOT_SENT
+        status = ConfigStatus.ERROR if state.is_withdrawn else ConfigStatus.SYNCED
     if state.held is not None:
         return status, ClientResourceStatus.ACKED
     if state.entry is not None:
@@ -240,6 +244,8 @@ def encode_state(state: ResourceState, *, contents: bool) -> bytes:
     parts += [_CONFIG_STATUS, varint(config.value), _CLIENT_STATUS, varint(client.value)]
     if state.rejection is not None:
         parts.append(field(8, _encode_failure(state, state.rejection, contents=contents)))
+    elif state.is_withdrawn:
+        parts.append(field(8, field(3, WITHDRAWN.encode())))
     return b"".join(parts)
 
 

@@ -338,6 +338,6 @@ class Machine:
 
     def resource_states(self) -> Iterator[list[ResourceState]]:
         """How each resource stands, type by type, each list whole when it comes. Cost: O(resources)."""
-        for _, delivery in sorted(self._deliveries.items()):
+        for url, delivery in sorted(self._deliveries.items()):
             if delivery.asked or delivery.counters["responses"]:
-                yield list(resource_states(delivery))
+                yield list(resource_states(delivery, self._view.rejected(url)))

@@ -3,7 +3,7 @@
 The narrow place between a stream's deliveries and whoever tells other programs of them (``csds``). It reads, and changes nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import msgspec
 
@@ -28,6 +28,8 @@ class ResourceState(msgspec.Struct, frozen=True, kw_only=True):
     """A response with it, or with its removal, has no answer yet."""
     rejection: Rejection | None
     """It stood in a response that the proxy rejected, and nothing was accepted since."""
+    is_withdrawn: bool
+    """Proxies of its gateway reject the newest version, so that all of them are to hold the one before, or nothing."""
 
     @property
     def wanted(self) -> str | None:
@@ -35,8 +37,12 @@ class ResourceState(msgspec.Struct, frozen=True, kw_only=True):
         return None if self.entry is None else self.entry.version
 
 
-def resource_states(delivery: Delivery) -> Iterator[ResourceState]:
+def resource_states(delivery: Delivery, withdrawn: Collection[str] = ()) -> Iterator[ResourceState]:
     """All resources of one type that the proxy holds, should hold, or asked for by name; sorted by name.
+
+    Args:
+        delivery: Of the type.
+        withdrawn: Names of which proxies of the gateway reject the newest version.
 
     Cost: O(resources of the type).
     """
@@ -44,7 +50,8 @@ def resource_states(delivery: Delivery) -> Iterator[ResourceState]:
     offered = {name for response in delivery.lanes.unanswered() for name in response.items}
     subscribed = delivery.interest.names
     wanted = {name for name in delivery.table.names() if delivery.wants(name) and delivery.desired(name) is not None}
-    for name in sorted({*held, *subscribed, *wanted, *delivery.rejections}):
+    missed = {name for name in withdrawn if delivery.wants(name)}
+    for name in sorted({*held, *subscribed, *wanted, *missed, *delivery.rejections}):
         yield ResourceState(
             type_url=delivery.rule.url,
             name=name,
@@ -53,4 +60,5 @@ def resource_states(delivery: Delivery) -> Iterator[ResourceState]:
             newest=delivery.offered(name),
             is_offered=name in offered,
             rejection=delivery.rejections.get(name),
+            is_withdrawn=name in withdrawn,
         )

@@ -32,7 +32,15 @@ from controlplane._proto.envoy.type.matcher.v3 import (
     ValueMatcher,
 )
 from controlplane._proto.google.rpc import Status as RpcStatus
-from controlplane.xds import Certificates, ClientStatus, IdentityRule, TlsFiles, everyone, this_machine
+from controlplane.xds import (
+    Certificates,
+    ClientStatus,
+    IdentityRule,
+    ResourceRejected,
+    TlsFiles,
+    everyone,
+    this_machine,
+)
 from controlplane.xds.csds import is_loopback
 from controlplane.xds.errors import XdsError
 from controlplane.xds.transport import PassThrough
@@ -157,6 +165,37 @@ async def test_a_rejected_resource_says_why_and_in_which_version(serve_status):
         assert entry.error_state.failed_configuration.value == b"body"
         [config] = await fetch(served)
         assert config.generic_xds_configs[0].error_state.failed_configuration is None
+
+
+async def test_a_proxy_that_rejects_a_version_is_shown_with_the_one_before(serve_status):
+    served = await serve_status()
+    served.views.apply([("ns/gw", CLUSTER, "a", Row("a", "1", b"good"))])
+    async with connect(served) as client:
+        await client.say(CLUSTER)
+        await client.ack(await client.hear())
+        served.views.apply([("ns/gw", CLUSTER, "a", Row("a", "2", b"bad"))])
+        response = await client.hear()
+        error = RpcStatus(code=13, message="no")
+        await client.say(CLUSTER, role=None, response_nonce=response.nonce, error_detail=error)
+        await served.event(ResourceRejected)
+        served.views.apply(
+            [("ns/gw", CLUSTER, "a", Row("a", "1", b"good"))], rejections=[("ns/gw", CLUSTER, "a", True)]
+        )
+        again = await client.hear()
+        assert [(found.name, found.version) for found in again.resources] == [("a", "1")]
+        await client.ack(again)
+        await turn(served, 4)
+        [config] = await fetch(served, contents=True)
+        [entry] = config.generic_xds_configs
+        assert (entry.config_status, entry.client_status, entry.version_info) == (ERROR, ACKED, "1")
+        assert entry.xds_config.value == b"good"
+        assert "rejected the newest version" in entry.error_state.details
+        served.views.apply(
+            [("ns/gw", CLUSTER, "a", Row("a", "3", b"better"))], rejections=[("ns/gw", CLUSTER, "a", False)]
+        )
+        await client.ack(await client.hear())
+        await turn(served, 5)
+        assert await states(served) == {("Cluster", "a"): ("3", SYNCED, ACKED)}
 
 
 async def test_a_name_that_does_not_exist_is_told_as_such(serve_status):
