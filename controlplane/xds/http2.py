@@ -154,8 +154,9 @@ class Protocol(H2Protocol):
             self._count_unread(self._transport.get_write_buffer_size() - queued)
 
     def _break(self, error: Exception) -> None:
-        reason = str(error) or type(error).__name__
-        self.end(ErrorCodes.PROTOCOL_ERROR, f"the client broke HTTP/2: {reason}")
+        kind, text = type(error).__name__, str(error)
+        said = text if text.startswith(kind) else f"{kind}: {text}"
+        self.end(ErrorCodes.PROTOCOL_ERROR, f"the client broke HTTP/2: {said}")
 
     def _count_unread(self, more: int) -> None:
         if self._has_ended or self.connection.write_ready.is_set():
