@@ -13,7 +13,7 @@ Knows names and versions, nothing of tables. The number of tries is bounded: bey
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from controlplane.xds.lane import Items
 
@@ -37,7 +37,9 @@ class Apart:
         """Whether others were taken since something became doubtful."""
         self._tries = 0
 
-    def reject(self, suspects: Items, *, was_alone: bool, named: Sequence[str] = ()) -> Sequence[str]:
+    def reject(
+        self, suspects: Mapping[str, str | None], *, was_alone: bool, named: Sequence[str] = ()
+    ) -> Sequence[str]:
         """A response with these suspects was rejected; those that are doubtful now.
 
         Args:
