@@ -182,6 +182,10 @@ class Delivery(Standing):
     def _confirm(self, lane: Lane, name: str, version: str | None) -> None:
         """The proxy holds this version of the name now."""
         self.held[name] = version
+        if self.rule.lingers:
+            older = {c for known, named in self.named.get(name, {}).items() if known != version for c in named or ()}
+            if older:
+                self.superseded.setdefault(name, set()).update(older)
         if name in self.named:
             self.named[name] = {known: clusters for known, clusters in self.named[name].items() if known == version}
         if name in lane.owed or name in lane.suspects or lane.holds(name):

@@ -10,7 +10,7 @@ for it. A cluster is removed when nothing that the proxy may hold names it and t
 once more (envoy-observed.md, traps 2, 6, 9).
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import msgspec
 
@@ -75,8 +75,15 @@ class Gate:
         """Clusters that are proven by their load assignment and whose response is not answered: the number of that."""
         self._unresolved: dict[str, list[str]] = {}
         """By the nonce of a CDS response, clusters in it that have no load assignment."""
+        self._fresh: set[str] = set()
+        """Clusters that the proxy did not have, and whose load assignment it has not acknowledged yet. It may have rejected that,
+        and acknowledges the cluster all the same."""
         self._pushed: set[str] = set()
         """Clusters whose load assignment was sent although it was not subscribed."""
+        self.processed_now: list[str] = []
+        """Nonces that have come to ``is_processed`` since somebody looked."""
+        self.lingers: Callable[[str], bool] = lambda listener: False
+        """Whether an older version of a listener may still be in use."""
         self._processed: set[str] = set()
         """Nonces of CDS responses that have no answer although all their load assignments are acknowledged."""
         self._resolving: dict[str, float] = {}
@@ -99,7 +106,11 @@ class Gate:
         if entry is None:
             return False
         if clusters.exists(cluster):
-            return cluster not in self._resolving and not (cluster in clusters.held and self._resolves(entry))
+            return (
+                cluster not in self._fresh
+                and cluster not in self._resolving
+                and not (cluster in clusters.held and self._resolves(entry))
+            )
         if not clusters.asked:
             # Its stream broke while a cluster warmed, and it says nothing of clusters until that is over (trap 8). It
             # subscribes the load assignments of those that it has.
@@ -153,9 +164,12 @@ class Gate:
             assignment = _assignment_of(entry)
             self._assigned.pop(entry.name, None)
             self._pushed.discard(entry.name)
+            self._fresh.discard(entry.name)
             if self._assignments.table.get(assignment) is not None:
                 self._awaited[assignment] = (entry.name, int(nonce))
                 names.add(entry.name)
+                if not self._clusters.exists(entry.name):
+                    self._fresh.add(entry.name)
             else:
                 unresolved.append(entry.name)
         if unresolved:
@@ -171,6 +185,8 @@ class Gate:
             if not cluster or number > int(nonce):
                 continue
             del self._awaited[assignment]
+            self._fresh.discard(cluster)
+            self.wake()
             of_response = self._unproven.get(str(number))
             if of_response is None:
                 continue
@@ -183,8 +199,8 @@ class Gate:
             if not of_response:
                 del self._unproven[str(number)]
                 self._processed.add(str(number))
+                self.processed_now.append(str(number))
                 self._clusters.lanes.go_on(str(number))
-            self.wake()
         return wedged
 
     def left_out(self, nonce: str) -> list[str]:
@@ -300,6 +316,10 @@ class Gate:
                     if clusters is None:
                         return None
                     found.update(clusters)
+            for name in [name for name in delivery.superseded if not self.lingers(name)]:
+                del delivery.superseded[name]
+            for clusters_before in delivery.superseded.values():
+                found.update(clusters_before)
         return found
 
     # Time.

@@ -79,6 +79,7 @@ class Machine:
         for delivery in self._deliveries.values():
             if delivery.rule.gated:
                 self._gate.guard(delivery)
+        self._gate.lingers = lambda listener: not self._is_served(listener)
         self._patience = Patience(self._clusters, self._gate, self._limits.acknowledge_seconds)
 
     # In.
@@ -116,6 +117,9 @@ class Machine:
         self._clusters.take_back(self._gate.assignments_taken(assignments, nonce))
         for name in self._gate.left_out(nonce):
             self._assignments.owe(name)
+        for processed in self._gate.processed_now:
+            self._patience.sent(self._clusters, processed, self._gate.now)  # from now on it has no reason to be silent
+        self._gate.processed_now.clear()
 
     def take_facts(self) -> list[Fact]:
         """What has become known, also while nothing came in, since this was last asked for."""

@@ -76,11 +76,16 @@ class Patience:
             is_unanswered = self._is_unanswered()
             _, delivery, nonce = self._deadlines.popleft()
             if is_unanswered and delivery is self._clusters and self._gate.is_processed(nonce):
-                facts += self._end_silence(nonce, now)
+                if not self._has_another(nonce):
+                    facts += self._end_silence(nonce, now)
             elif is_unanswered:
                 overdue.append((delivery, nonce))
         self._free_clusters(now, rejected)
         return overdue, facts
+
+    def _has_another(self, nonce: str) -> bool:
+        """Whether a later deadline stands for this response."""
+        return any(other == nonce and delivery is self._clusters for _, delivery, other in self._deadlines)
 
     def _end_silence(self, nonce: str, now: float) -> list[Rejected]:
         """The proxy has taken these clusters in and does not answer: one of them keeps it from answering.

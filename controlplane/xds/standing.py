@@ -87,6 +87,9 @@ class Standing:
         self.named: dict[str, dict[str, tuple[str, ...] | None]] = {}
         """Names that are out of step, and by version the clusters that what the proxy may hold of them names; None where
         that version is not known."""
+        self.superseded: dict[str, set[str]] = {}
+        """By listener, clusters that versions before the acknowledged one name: Envoy goes on with those until all that the new
+        one needs is there (trap 6)."""
         self.rejections: dict[str, Rejection] = {}
         self.counters = {"responses": 0, "resources": 0, "removals": 0, "acknowledged": 0, "rejected": 0, "overdue": 0}
 

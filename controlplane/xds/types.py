@@ -71,6 +71,8 @@ class TypeRule(msgspec.Struct, frozen=True):
     """A resource names clusters, and waits until the proxy has proven them."""
     is_named: bool = False
     """Others name the resource: its removal waits until nothing that the proxy may hold does, and for a grace after that."""
+    lingers: bool = False
+    """A new version that was acknowledged is not in use before all that it names is there; until then the old one is."""
     needed: bool = False
     """What the proxy never had of it is sent at the gate's deadline all the same: something waits for it to start."""
     is_sticky: bool = False
@@ -101,6 +103,7 @@ LDS = TypeRule(
     removal=Removal.LAST,
     apart=True,
     gated=True,
+    lingers=True,
     needed=True,
 )
 RDS = TypeRule(ROUTE_CONFIGURATION, "RDS", removal=Removal.NEVER, gated=True, needed=True)
