@@ -201,6 +201,9 @@ class Gate:
                 self._processed.add(str(number))
                 self.processed_now.append(str(number))
                 self._clusters.lanes.go_on(str(number))
+        for emptied in (self._awaited, self._fresh, self._pushed):
+            if not emptied:
+                emptied.clear()  # gives back the room that thousands of names took
         return wedged
 
     def left_out(self, nonce: str) -> list[str]:
