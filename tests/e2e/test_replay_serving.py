@@ -52,12 +52,13 @@ async def test_a_log_is_served_as_it_was_at_any_seq(folder: Folder, tmp_path: Pa
             ((), late, "two", "two"),
         ):
             async with Command(tmp_path / f"replay-{backend}", "--replay", str(log), *arguments) as command:
+                served = await command.admin.snapshot()  # before there is a proxy for statuses to tell of
                 async with envoy_at(command.xds, tmp_path / f"envoy-{backend}") as envoy:
                     await until_answer(port, PLAIN, backend=backend)
                     await until_answer(tls_port, SECURE, backend=backend, tls=trusting(pair))
                     assert (await ask(port, LATER)).backend == later
                     assert await envoy.stat("control_plane.connected_state") == 1
-                served = await command.admin.snapshot()
+                    assert (await command.admin.snapshot())["version"] == expected["version"]
                 assert (served["version"], served["gateways"], served["statuses"]) == (
                     expected["version"], expected["gateways"], expected["statuses"],
                 )  # fmt: skip
