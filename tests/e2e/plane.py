@@ -146,6 +146,23 @@ def envoy_for(plane: ControlPlane, directory: Path, gateway: str = "demo/web", *
     return envoy_at(plane.options.xds.port, directory, gateway, **arguments)
 
 
+def eager_envoy_at(xds: int, directory: Path, gateway: str = "demo/web", **static_layer: int) -> EnvoyProcess:
+    """As ``envoy_at``, one that comes back at once when its stream has ended.
+
+    Args:
+        xds: The control plane's port.
+        directory: For its files.
+        gateway: ``namespace/name``.
+        static_layer: What its runtime has; dots of a name as two underscores.
+    """
+    document: dict[str, Any] = bootstrap(gateway, xds_address=LOOPBACK, xds_port=xds)
+    (service,) = document["dynamic_resources"]["ads_config"]["grpc_services"]
+    service["envoy_grpc"]["retry_policy"]["retry_back_off"] = {"base_interval": "0.05s", "max_interval": "0.1s"}
+    (layer,) = document["layered_runtime"]["layers"]
+    layer["static_layer"] |= {name.replace("__", "."): value for name, value in static_layer.items()}
+    return EnvoyProcess(document, directory)
+
+
 class Command:
     """``controlplane run`` as a process, its output in a file, its state and log in a directory; alive while the block lasts.
 
