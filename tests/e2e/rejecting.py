@@ -93,8 +93,10 @@ class Told:
         self.admin = admin
 
     async def conditions(self, key: str, listener: str | None = None) -> dict[str, tuple[str, str, str]]:
-        """Status, reason and message by type: of an object, a route's one parent, or a Gateway's listener."""
-        status = (await self.admin.snapshot())["statuses"][key]
+        """Status, reason and message by type: of an object, a route's one parent, or a Gateway's listener; none yet, at first."""
+        status = (await self.admin.snapshot())["statuses"].get(key, {})
+        if not status:
+            return {}
         if listener is not None:
             (status,) = (entry for entry in status["listeners"] if entry["name"] == listener)
         elif "parents" in status:

@@ -16,7 +16,7 @@ import pytest
 from controlplane.model.events import ProxyRejected, RejectionEnded, ResourceRejected
 from tests.conformance.manifests import gateway, http_route, listener, prefix, regex
 
-from .backends import serving_all
+from .backends import Backend, serving
 from .client import Request, Traffic
 from .folder import Folder, backend_service
 from .plane import Command, free_port, is_settled, until
@@ -96,13 +96,16 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(folder: Folder, tmp_path: Path, *, one_hostname: bool) -> AsyncIterator[Scene]:
-    """All routes in form 1."""
+async def scene(
+    folder: Folder, tmp_path: Path, *, one_hostname: bool, backend: Backend | None = None
+) -> AsyncIterator[Scene]:
+    """All routes in form 1; on a backend that may outlive the scene."""
     port = free_port()
     async with AsyncExitStack() as stack:
-        backends = await stack.enter_async_context(serving_all("v1"))
+        if backend is None:
+            backend = await stack.enter_async_context(serving(Backend("v1")))
         quiet = http_route("quiet", marked(0, prefix("/quiet")), hostnames=[QUIET.host, SHOP])
-        folder.write("all.yaml", gateway(listener(port=port)), backend_service("v1", backends["v1"].port), quiet)
+        folder.write("all.yaml", gateway(listener(port=port)), backend_service("v1", backend.port), quiet)
         command = await stack.enter_async_context(Command(tmp_path / "home", "--files", str(folder.path)))
         relay = await stack.enter_async_context(relaying(command.xds))
         await stack.enter_async_context(strict_envoy(relay.port, tmp_path / "envoy"))
@@ -294,17 +297,18 @@ async def test_what_is_held_is_in_a_replay_and_in_a_new_envoy(
     folder: Folder, tmp_path: Path, one_hostname: bool
 ) -> None:
     """The log alone says what is held: a replay serves it to an Envoy that has seen nothing before."""
-    async with scene(folder, tmp_path, one_hostname=one_hostname) as found:
-        found.save(2, TOO_LARGE)
-        await found.holds()
-        served = await found.told.admin.snapshot()
-    async with (
-        Command(tmp_path / "replay", "--replay", str(found.command.log_dir)) as replay,
-        relaying(replay.xds) as relay,
-        strict_envoy(relay.port, tmp_path / "late"),
-    ):
-        await found.shows(2, bad="1")
-        again = await replay.admin.snapshot()
-        assert (again["version"], again["gateways"]) == (served["version"], served["gateways"])
-        assert await Told(replay.admin).partly_invalid() == {f"r{BAD}"}
-        assert relay.last.rejections == []
+    async with serving(Backend("v1")) as backend:
+        async with scene(folder, tmp_path, one_hostname=one_hostname, backend=backend) as found:
+            found.save(2, TOO_LARGE)
+            await found.holds()
+            served = await found.told.admin.snapshot()
+        async with (
+            Command(tmp_path / "replay", "--replay", str(found.command.log_dir)) as replay,
+            relaying(replay.xds) as relay,
+            strict_envoy(relay.port, tmp_path / "late"),
+        ):
+            await found.shows(2, bad="1")
+            again = await replay.admin.snapshot()
+            assert (again["version"], again["gateways"]) == (served["version"], served["gateways"])
+            assert await Told(replay.admin).partly_invalid() == {f"r{BAD}"}
+            assert relay.last.rejections == []
