@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -62,6 +62,15 @@ def describe_proxies(state: State) -> Document:
             waiting = found[proxy].setdefault("withheld", {}).setdefault(type_url, {})
             waiting[name] = list(withheld.clusters)
     return found
+
+
+def describe_streams(state: State, streams: Iterable[Document]) -> list[Document]:
+    """What the server says of its streams, each with what its gateway is not offered because proxies reject it."""
+    rejections = describe_rejections(state)
+    return [
+        {**stream, "rejected": rejections[stream["gateway"]]} if stream["gateway"] in rejections else stream
+        for stream in streams
+    ]
 
 
 def held_by(log_dir: Path, seq: int) -> Document:

@@ -29,6 +29,7 @@ from controlplane.runtime.admin import AdminSources, LoopLag, serve_admin
 from controlplane.runtime.core import Core, State
 from controlplane.runtime.errors import ControlPlaneError
 from controlplane.runtime.freshness import servable_since
+from controlplane.runtime.held import describe_streams
 from controlplane.runtime.metrics import make_registry
 from controlplane.runtime.narration import Line, follow
 from controlplane.runtime.opening import open_all, resolver
@@ -187,7 +188,7 @@ async def running(options: RunOptions, more_sources: MoreSources = MappingProxyT
             readiness=readiness,
             registry=registry,
             lag=lag,
-            proxies=server.statistics,
+            proxies=lambda: describe_streams(state, server.statistics()),
             infra=lambda: infra.statistics() if infra is not None else {},
             sources=lambda: {source.name: source.statistics() for source in made},
             log=lambda: upkeep.document() if upkeep is not None else {},
