@@ -20,12 +20,19 @@ _INLINE = re.compile(
 )
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{64,}={0,2}(?:(?:\\n|\n)[A-Za-z0-9+/]+={0,2})*")
 
+_RULE = ": Proto constraint validation failed"
+"""Between a whole message, of any length, and the rule that it breaks. Source: Envoy, ``MessageUtil::validate``."""
+
 
 def redact(message: str) -> str:
     """The message without PEM blocks, inline data sources and long base64, at most ``MAX_MESSAGE`` characters long.
 
-    A block without an end (the message was cut off) is taken out to the end of the message.
+    What of it says why comes first, where Envoy puts the whole resource before that. A block without an end (the message was
+    cut off) is taken out to the end of the message.
     """
+    resource, rule, why = message.rpartition(_RULE)
+    if resource:
+        message = f"{rule.removeprefix(': ')}{why}: {resource}"
     message = _PEM.sub(REDACTED, message[:_MAX_INPUT])
     message = _INLINE.sub(rf'\1"{REDACTED}"', message)
     message = _BASE64.sub(REDACTED, message)

@@ -48,5 +48,10 @@ def test_names_and_reasons_stay():
     assert redact(message) == message
 
 
+def test_the_reason_comes_before_the_resource():
+    said = redact(f"{'word ' * 20_000}: Proto constraint validation failed (ClusterValidationError.Name: too long)")
+    assert said.startswith("Proto constraint validation failed (ClusterValidationError.Name: too long): word word")
+
+
 def test_the_text_is_bounded():
     assert len(redact("word " * 10_000)) < MAX_MESSAGE + 10
