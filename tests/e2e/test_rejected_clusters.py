@@ -20,7 +20,11 @@ from .relay import label_of
 pytestmark = [pytest.mark.envoy, pytest.mark.asyncio, pytest.mark.timeout(120)]
 
 COUNT, BAD = 10, 4
-WORDS = {"wedges": "maglev", "is refused": "cluster provided LB", "spoils its response": "table_size"}
+WORDS = {
+    "wedges": "maglev",
+    "is refused": "cluster provided LB",
+    "spoils its response": "Proto constraint validation failed",
+}
 KINDS = pytest.mark.parametrize("kind", MARKS)
 ONE_HOSTNAME = pytest.mark.parametrize("one_hostname", [False, True], ids=["a hostname each", "one hostname"])
 
