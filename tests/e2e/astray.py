@@ -32,6 +32,7 @@ from .plane import LOOPBACK, eager_envoy_at, free_port, is_settled, planning, un
 from .rejecting import FOLLOW_S, Told
 from .relay import Relay, relaying
 
+EnvoyAt = Callable[[int, Path], EnvoyProcess]
 MARKS: Final = {"wedges": 11, "is refused": 13, "spoils its response": 17}
 """What a cluster does, by the size of the Maglev table in its DestinationRule."""
 SAME, NAMELESS = "same.example.com", "nameless.example.com"
@@ -144,15 +145,25 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(folder: Folder, tmp_path: Path) -> AsyncIterator[Scene]:
-    """With a Gateway of one listener, and a backend."""
+async def scene(
+    folder: Folder, tmp_path: Path, before: Callable[[Scene], None] = lambda _: None, envoy_at: EnvoyAt = eager_envoy_at
+) -> AsyncIterator[Scene]:
+    """With a Gateway of one listener, and a backend.
+
+    Args:
+        folder: For the manifests.
+        tmp_path: For everything else.
+        before: Done before there is a control plane.
+        envoy_at: Makes the Envoy.
+    """
     async with AsyncExitStack() as stack:
         backends = await stack.enter_async_context(serving_all("v1"))
         life = await stack.enter_async_context(AsyncExitStack())
         ports, xds = [free_port() for _ in range(4)], HostPort(LOOPBACK, free_port())
         folder.write("gateway.yaml", gateway(listener(port=ports[0])))
         found = Scene(folder, tmp_path, ports, xds, backends["v1"].port, life)
+        before(found)
         await found.live()
         found.relay = await stack.enter_async_context(relaying(xds.port))
-        found.envoy = await stack.enter_async_context(eager_envoy_at(found.relay.port, tmp_path / "envoy"))
+        found.envoy = await stack.enter_async_context(envoy_at(found.relay.port, tmp_path / "envoy"))
         yield found
