@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 
 from tests.conformance.manifests import Manifest, http_route, prefix, regex
+from tests.conftest import EnvoyProcess
 
 from .astray import MARKS, Scene, lead_astray, scene, service_rule
 from .client import Request, Traffic
 from .folder import Folder, backend_service
-from .plane import Command, eager_envoy_at, until
+from .plane import Command, eager_envoy_at, is_settled, until
 from .rejecting import (
     FOLLOW_S,
     TOO_LARGE,
@@ -50,7 +52,12 @@ def save(found: Scene, form: int, *bad: int, one_hostname: bool) -> None:
     found.folder.write("routes.yaml", *made, backend_service("v1", found.backend_port))
 
 
-@ONE_HOSTNAME
+MIXED_UP = pytest.mark.xfail(reason="of several routes of one virtual host all are told what Envoy said of one of them")
+
+
+@pytest.mark.parametrize(
+    "one_hostname", [False, pytest.param(True, marks=MIXED_UP)], ids=["a hostname each", "one hostname"]
+)
 async def test_two_of_many(folder: Folder, tmp_path: Path, one_hostname: bool) -> None:
     requests = requests_of(one_hostname=one_hostname)
     old = {requests[number]: "1" for number in (BAD, ALSO_BAD)}
@@ -128,33 +135,39 @@ async def test_a_cluster_that_was_never_taken(folder: Folder, tmp_path: Path, ki
         await until_forms(found.port, requests, 2)
 
 
+@pytest.mark.xfail(reason="what one Envoy has taken is held back from none, and the other stays where it was, untold")
 @ONE_HOSTNAME
 async def test_a_lenient_envoy_serves_what_the_strict_one_serves(
     folder: Folder, tmp_path: Path, one_hostname: bool
 ) -> None:
-    """What one of a Gateway's Envoys does not take is held back from all of them: one Gateway, one answer."""
+    """What one of a Gateway's Envoys does not take is held back from all of them, also where another took it first."""
     requests = requests_of(one_hostname=one_hostname)
     async with scene(folder, tmp_path, envoy_at=strict_envoy) as found:
         save(found, 1, one_hostname=one_hostname)
         await until_forms(found.port, requests, 1)
+        await found.in_step()
         async with eager_envoy_at(found.relay.port, tmp_path / "lenient") as lenient:
-            await until("both are there", lambda: is_settled_both(found))
-            save(found, 2, BAD, one_hostname=one_hostname)
-            # Both listen on the port; each request is taken by either.
+            await until("both are there", lambda: is_settled(found.told.admin, 2))
+            found.envoy.process.send_signal(signal.SIGSTOP)
+            try:
+                save(found, 2, BAD, one_hostname=one_hostname)
+                await until("the lenient one has it", lambda: _has(lenient, TOO_LARGE), FOLLOW_S)
+            finally:
+                found.envoy.process.send_signal(signal.SIGCONT)
+            # Both listen on the port; each connection is taken by either.
             for _ in range(5):
                 await until_forms(found.port, requests, 2, {requests[BAD]: "1"})
             await found.told.until_partly_invalid(f"r{BAD}", "Fall Back", WORDS)
             await found.in_step(2)
             for envoy in (found.envoy, lenient):
-                assert TOO_LARGE not in await envoy.get("/config_dump")
+                assert not await _has(envoy, TOO_LARGE)
             save(found, 3, one_hostname=one_hostname)
             for _ in range(5):
                 await until_forms(found.port, requests, 3)
 
 
-async def is_settled_both(found: Scene) -> bool:
-    proxies = await found.told.admin.json("/debug/proxies")
-    return len(proxies) == 2 and all(proxy["settled"] for proxy in proxies)
+async def _has(envoy: EnvoyProcess, text: str) -> bool:
+    return text in await envoy.get("/config_dump")
 
 
 @ONE_HOSTNAME
@@ -182,11 +195,6 @@ async def test_a_replica_without_the_log(folder: Folder, tmp_path: Path, one_hos
 
                 await until("the status tells of it", is_told, FOLLOW_S)
                 await found.in_step()
-                print(
-                    "bad is",
-                    await forms(found.port, [requests[BAD]]),
-                    await found.told.conditions(f"HTTPRoute demo/r{BAD}"),
-                )
                 save(found, 3, one_hostname=one_hostname)
                 await until_forms(found.port, requests, 3)
             found.relay.upstream = upstream

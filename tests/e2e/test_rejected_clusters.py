@@ -11,6 +11,7 @@ import pytest
 from tests.conformance.manifests import Manifest, http_route, prefix
 
 from .astray import MARKS, Scene, lead_astray, scene, service_rule
+from .backends import Backend, serving
 from .client import Request, Traffic
 from .folder import Folder, backend_service
 from .plane import eager_envoy_at, until, until_answer
@@ -34,12 +35,21 @@ def _astray(monkeypatch: pytest.MonkeyPatch) -> None:
     lead_astray(monkeypatch)
 
 
-def many(found: Scene, form: int, *, rules: bool, bad: str = "", one_hostname: bool) -> None:
-    """One save: routes in this form, each with a service of its own, and rules that change every cluster, if that is asked for."""
+def many(found: Scene, form: int, *, rules: bool, bad: str = "", one_hostname: bool, moved: int | None = None) -> None:
+    """One save: routes in this form, each with a service of its own, and rules that change every cluster, if that is asked for.
+
+    Args:
+        found: Where.
+        form: Of the routes.
+        rules: Whether there are rules.
+        bad: What the cluster of ``BAD`` does.
+        one_hostname: Whether the routes share one.
+        moved: Port of that cluster's endpoint, if it is another than all have.
+    """
     made: list[Manifest] = []
     for number in range(COUNT):
         name, asked = f"s{number}", request(number, one_hostname=one_hostname)
-        made += backend_service(name, found.backend_port)
+        made += backend_service(name, moved if moved and number == BAD else found.backend_port)
         made.append(http_route(f"r{number}", marked(form, prefix(f"/r{number}"), to=name), hostnames=[asked.host]))
         if rules:
             made.append(service_rule(name, bad if number == BAD else ""))
@@ -52,7 +62,7 @@ async def test_a_cluster_that_is_not_taken_stays_as_it_was(
     folder: Folder, tmp_path: Path, kind: str, one_hostname: bool
 ) -> None:
     requests = [request(number, one_hostname=one_hostname) for number in range(COUNT)]
-    async with scene(folder, tmp_path) as found:
+    async with serving(Backend("moved")) as moved, scene(folder, tmp_path) as found:
         many(found, 1, rules=False, one_hostname=one_hostname)
         await until_forms(found.port, requests, 1)
         async with Traffic(found.port, *requests, clients=4) as traffic:
@@ -74,6 +84,10 @@ async def test_a_cluster_that_is_not_taken_stays_as_it_was(
             folder.write("route.yaml", http_route("later", marked(1, to="later"), hostnames=["later.example.com"]))
             await until_answer(found.port, Request("later.example.com"))
             await found.in_step()
+            assert found.rejections() == rejections
+            # Its endpoints do not wait for it.
+            many(found, 2, rules=True, bad=kind, one_hostname=one_hostname, moved=moved.port)
+            await until_answer(found.port, requests[BAD], backend="moved", patience_s=FOLLOW_S)
             assert found.rejections() == rejections
 
             many(found, 3, rules=True, one_hostname=one_hostname)
@@ -171,9 +185,10 @@ async def test_a_cluster_that_is_held_outlives_streams_and_processes(
 
 
 @KINDS
+@pytest.mark.parametrize("what", ["the stream breaks", "the control plane starts again"])
 @pytest.mark.parametrize("when", ["clusters sent", "clusters sent, load assignments acknowledged"])
-async def test_a_stream_that_breaks_before_a_bad_cluster_is_found(
-    folder: Folder, tmp_path: Path, kind: str, when: str
+async def test_what_ends_before_a_bad_cluster_is_found(
+    folder: Folder, tmp_path: Path, kind: str, when: str, what: str
 ) -> None:
     """A new bad cluster among changed ones: nobody knows yet which one it is, and the next stream begins as trap 8 says."""
     requests = [request(number, one_hostname=False) for number in range(COUNT)]
@@ -192,7 +207,10 @@ async def test_a_stream_that_breaks_before_a_bad_cluster_is_found(
                 return "Cluster" in kinds and (when == "clusters sent" or bool(answers))
 
             await until("the clusters are sent", is_sent, FOLLOW_S)
-            found.relay.cut()
+            if what == "the stream breaks":
+                found.relay.cut()
+            else:
+                await found.live()
             await until_forms(found.port, requests, 2)
             message = await found.told.until_partly_invalid(f"r{BAD}", "Fall Back", "")
             assert message
