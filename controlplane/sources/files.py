@@ -37,9 +37,11 @@ from controlplane.sources.appender import Appender
 from controlplane.sources.claims import private_keys, resolve
 from controlplane.sources.differences import State, diff
 from controlplane.sources.folder import Listing, list_folder
-from controlplane.sources.snapshots import EMPTY, Snapshot, moving_files, take_snapshot
+from controlplane.sources.snapshots import EMPTY, Snapshot, emptied_files, moving_files, take_snapshot
 from controlplane.sources.watching import FolderWatch
 
+EMPTY_SECONDS: Final = 2.0
+"""For which a file that had objects may be empty before they count as deleted: a shell empties what it is about to write."""
 PATIENCE: Final = 20
 """Settling times after which the files that are still are read although others are not."""
 IDLE_SHARE: Final = 0.01
@@ -194,7 +196,8 @@ class FilesSource:
             patient = look < PATIENCE
             if moving and patient:
                 continue
-            take = partial(take_snapshot, listing, self._snapshot, moving=moving, patient=patient)
+            emptied = emptied_files(listing, self._snapshot, time.time() - EMPTY_SECONDS)
+            take = partial(take_snapshot, listing, self._snapshot, moving=moving, emptied=emptied, patient=patient)
             if snapshot := await _in_thread(take):
                 return snapshot
         raise AssertionError("an impatient snapshot is always taken")

@@ -56,17 +56,32 @@ def moving_files(one: Listing, other: Listing) -> frozenset[str]:
     return frozenset(path for path in paths if one.files.get(path) != other.files.get(path))
 
 
-def take_snapshot(listing: Listing, earlier: Snapshot, *, moving: Collection[str], patient: bool) -> Snapshot | None:
+def emptied_files(listing: Listing, earlier: Snapshot, since: float) -> frozenset[str]:
+    """The files that had objects and were made empty after a moment, in seconds since the epoch."""
+    return frozenset(
+        path
+        for path, file in listing.files.items()
+        if not file.signature.size
+        and file.signature.modified > since * 1e9
+        and path in earlier.readings
+        and earlier.readings[path].claims
+    )
+
+
+def take_snapshot(
+    listing: Listing, earlier: Snapshot, *, moving: Collection[str], emptied: Collection[str] = (), patient: bool
+) -> Snapshot | None:
     """What the listed files say.
 
     Args:
         listing: What to read.
         earlier: What was read before; a file that has not changed since is not read again.
         moving: Files not to be read now, and not to be taken for deleted.
+        emptied: Files of which what they said last stands until the next look.
         patient: Whether to give up (None) when a file changes meanwhile; if not, it counts as moving.
     """
     readings: dict[str, Reading] = {}
-    unread = set(moving)
+    unread = {*moving, *emptied}
     gone = {
         file.signature.content: earlier.readings[path]
         for path, file in earlier.listing.files.items()
@@ -74,7 +89,9 @@ def take_snapshot(listing: Listing, earlier: Snapshot, *, moving: Collection[str
     }
     for path, file in listing.files.items():
         before = earlier.readings.get(path)
-        if path in unread:
+        if path in emptied and before is not None:
+            readings[path] = before
+        elif path in unread:
             readings[path] = _restless(path, before)
         elif before is not None and earlier.listing.files.get(path) == file:
             readings[path] = before
