@@ -177,6 +177,8 @@ class RejectedPart(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
     """The encoded route that stands in its place; empty where there was none."""
     fallback_clusters: tuple[str, ...] = ()
     """Clusters that the fallback names."""
+    message: str = ""
+    """The proxy's words about this route; empty where they are those of the whole."""
     cluster: str = ""
     """Where the route is not at fault itself: the cluster that it names, with whose rejection it ends."""
 

@@ -211,7 +211,12 @@ def add_rejection(before: RejectedResource | None, event: ResourceRejected, seq:
     for part in event.parts:
         parts.pop(part.digest, None)
         parts[part.digest] = RejectedRoute(
-            part.name, part.digest, event.message, part.fallback, part.fallback_clusters, part.cluster
+            part.name,
+            part.digest,
+            part.message or event.message,
+            part.fallback,
+            part.fallback_clusters,
+            part.cluster,
         )
     kept = sorted([*parts.values()][-MOST_PARTS:], key=lambda part: part.digest)
     origins = {*event.origins, *(before.origins if before is not None else ())}

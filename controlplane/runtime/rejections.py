@@ -59,7 +59,12 @@ def rejection_event(fact: xds.ResourceRejected) -> ResourceRejected:
     """The event of a rejection, without origins. A secret has no fallback: an Envoy keeps its old one itself."""
     parts = tuple(
         RejectedPart(
-            route.name, content_version(route.body), route.fallback, clusters_of_route(route.fallback), route.cluster
+            name=route.name,
+            digest=content_version(route.body),
+            fallback=route.fallback,
+            fallback_clusters=clusters_of_route(route.fallback),
+            message=route.message if route.message != fact.message else "",
+            cluster=route.cluster,
         )
         for route in fact.routes
     )
@@ -206,7 +211,7 @@ def end(row: RejectedResource, over: EndedRejection) -> Iterator[AnyEvent]:
     whole = ResourceRejected(gateway, type_url, name, row.version, row.proxy, "", origins=row.origins)
     standing = sorted((p for p in row.parts if p.digest in over.parts), key=lambda part: part.message)
     for message, group in groupby(standing, key=lambda part: part.message):
-        parts = tuple(RejectedPart(p.name, p.digest, p.fallback, p.fallback_clusters, p.cluster) for p in group)
+        parts = tuple(RejectedPart(p.name, p.digest, p.fallback, p.fallback_clusters, cluster=p.cluster) for p in group)
         yield msgspec.structs.replace(whole, message=message, parts=parts, origins=_routes_of(parts) or row.origins)
     for form in row.forms:
         if form.version in over.forms:

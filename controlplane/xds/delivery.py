@@ -281,28 +281,29 @@ class Delivery(Standing):
         offered = self.offered(name)
         if offered is None or name in self.overrides or not self.rule.withdraws:
             return
-        last = self.table.last_taken(name)
+        last = self._fallback(name, offered)
         if last is None and isinstance(self.held.get(name), (str, Uncertain)):
             return  # it has an earlier version, which nobody can send any more
-        if last is None or last.version != offered.version:
-            self.overrides[name] = last
-            self.held.setdefault(name, UNKNOWN)
-            self._mark(lane, name)
+        self.overrides[name] = last
+        self.held.setdefault(name, UNKNOWN)
+        self._mark(lane, name)
+
+    def _fallback(self, name: str, offered: Entry) -> Entry | None:
+        """What proxies took before what is offered; None where that is nothing, or no longer known."""
+        last = self.table.last_taken(name)
+        return self.table.taken_before(name) if last is not None and last.version == offered.version else last
 
     def judge(self) -> list[Guilty]:
-        """Resources that have turned out to be guilty, each once.
-
-        What some proxy of the gateway has taken is not bad for all: no more is said of it than that this one rejects it.
-        """
+        """Resources that have turned out to be guilty, each once; also where another proxy of the gateway has taken them."""
         found = []
         for lane in tuple(self.lanes):
             if lane.apart is None or any(response.is_trial for response in lane.outstanding.values()):
                 continue
             for name in lane.apart.judge():
                 offered = self.offered(name)
-                last = self.table.last_taken(name)
-                if offered is None or (last is not None and last.version == offered.version):
+                if offered is None:
                     continue
+                last = self._fallback(name, offered)
                 held = self.held.get(name)
                 version = held.version if isinstance(held, Uncertain) else held if isinstance(held, str) else ""
                 found.append(Guilty(offered, last, version, self.rejections[name].message))

@@ -32,6 +32,8 @@ class RejectedRoute(msgspec.Struct, frozen=True):
     """The encoded ``Route``."""
     fallback: bytes
     """The route of that name in the virtual host that was taken last; empty where there was none."""
+    message: str = ""
+    """The proxy's words about it."""
     cluster: str = ""
     """Where it is not at fault itself: the cluster that it names and that the proxy rejects."""
 
@@ -69,7 +71,7 @@ def routes_to(cluster: str, offered: Entry, last: Entry | None) -> tuple[Rejecte
     found = (route for route in routes_of(offered.resource.body) if mark in route)
     kept = {route: fallbacks.get(name_of(route), b"") for route in found}
     return tuple(
-        RejectedRoute(name_of(route), route, b"" if mark in fallback else fallback, cluster)
+        RejectedRoute(name_of(route), route, b"" if mark in fallback else fallback, cluster=cluster)
         for route, fallback in kept.items()
     )
 
@@ -96,6 +98,7 @@ class Probe:
         self._fallbacks = {name_of(route): route for route in taken}
         self._routes = {str(i): route for i, route in enumerate(routes_of(offered.resource.body)) if route not in known}
         self._group: tuple[str, ...] = ()
+        self._words: dict[str, str] = {}
         self._apart = Apart()
         self._apart.reject({number: number for number in self._routes}, was_alone=False)
 
@@ -120,10 +123,14 @@ class Probe:
             self._apart.clear(self._group, taken=True)
         else:
             self.message = message
+            self._words.update(dict.fromkeys(self._group, message))
             self._apart.reject({number: number for number in self._group}, was_alone=len(self._group) == 1)
         self.guilty += self._apart.judge()
 
     def rejected(self) -> tuple[RejectedRoute, ...]:
         """The routes at fault, in their order; none where it is something else."""
-        routes = [self._routes[number] for number in sorted(self.guilty, key=int)]
-        return tuple(RejectedRoute(name_of(route), route, self._fallbacks.get(name_of(route), b"")) for route in routes)
+        found = ((self._routes[number], self._words[number]) for number in sorted(self.guilty, key=int))
+        return tuple(
+            RejectedRoute(name_of(route), route, self._fallbacks.get(name_of(route), b""), words)
+            for route, words in found
+        )

@@ -14,6 +14,9 @@ from typing import Protocol
 from controlplane.xds.types import SECRET, VIRTUAL_HOST, route_configuration_of
 from controlplane.xds.wire import resource_head
 
+MAX_REPLACED = 1_000
+"""Entries of one table that are remembered after they were replaced and the new one was taken."""
+
 
 class Resource(Protocol):
     """An encoded resource; usually a row of a collection."""
@@ -112,6 +115,9 @@ class Table(Protocol):
     def last_taken(self, name: str) -> Entry | None:
         """The newest entry of this name that a proxy was seen to hold: the current one, or one before it."""
 
+    def taken_before(self, name: str) -> Entry | None:
+        """The entry that proxies held before they took the current one, while it is remembered."""
+
     def leave_unanswered(self, name: str, version: str) -> None:
         """A stream has ended before the proxy answered to this version of the name."""
 
@@ -125,12 +131,14 @@ class Table(Protocol):
 class StoredTable:
     """A table that holds its entries, and of those that nobody was seen to hold yet the last that somebody was."""
 
-    __slots__ = ("_entries", "_groups", "_unanswered", "_untaken")
+    __slots__ = ("_entries", "_groups", "_replaced", "_unanswered", "_untaken")
 
     def __init__(self, group_of: Callable[[str], str] | None = None) -> None:
         self._entries: dict[str, Entry] = {}
         self._untaken: dict[str, Entry | None] = {}
         """Names whose entry no proxy was seen to hold, and the last one that was."""
+        self._replaced: dict[str, Entry] = {}
+        """Of names whose entry was taken not long ago, what was taken before: another proxy may yet reject it."""
         self._unanswered: set[str] = set()
         """Those among them to which a proxy had not answered when its stream ended."""
         self._groups: tuple[Callable[[str], str], dict[str, dict[str, None]]] | None = (
@@ -158,8 +166,16 @@ class StoredTable:
         if name in self._untaken:
             entry = self._entries.get(name)
             if entry is not None and entry.version == version:
-                del self._untaken[name]
+                before = self._untaken.pop(name)
                 self._unanswered.discard(name)
+                if before is not None:
+                    self._replaced[name] = before
+                    if len(self._replaced) > MAX_REPLACED:
+                        del self._replaced[next(iter(self._replaced))]
+
+    def taken_before(self, name: str) -> Entry | None:
+        """As ``Table``."""
+        return self._replaced.get(name)
 
     def leave_unanswered(self, name: str, version: str) -> None:
         """As ``Table``."""
@@ -180,6 +196,7 @@ class StoredTable:
         before = self._entries.pop(name, None) if entry is None else self._entries.get(name)
         taken = self._untaken.pop(name, before)
         self._unanswered.discard(name)
+        self._replaced.pop(name, None)
         if entry is not None:
             self._entries[name] = entry
             if taken is None or taken.version != entry.version:
@@ -281,6 +298,11 @@ class LayeredTable:
     def last_taken(self, name: str) -> Entry | None:
         """As ``Table``: where its own layers never had one that was taken, what is under them."""
         found = (table.last_taken(name) for table in self._stack())
+        return next((entry for entry in found if entry is not None), None)
+
+    def taken_before(self, name: str) -> Entry | None:
+        """As ``Table``."""
+        found = (table.taken_before(name) for table in self._stack())
         return next((entry for entry in found if entry is not None), None)
 
     def leave_unanswered(self, name: str, version: str) -> None:

@@ -79,6 +79,7 @@ def test_the_bad_one_of_fifty_new_routes_is_found(world, client, judge):
     [fact] = judge.found()
     [found] = fact.resource.routes
     assert (found.name, found.body, found.fallback) == ("r17", route("r17", "bad"), b"")
+    assert found.message == f"no {judge.rejected}"
     assert fact.resource.last.version == "1"
     assert judge.rejected < 20
     assert judge.held["rc/x"] == virtual_host("rc/x", {f"r{i}": "good" for i in range(4)})
