@@ -69,6 +69,7 @@ class Publisher:
             ((*row.key, _served(row)) for row in state.translation.client_resources.rows()),
             seq=state.seq,
             rejections=((*row.key, True) for row in state.rows.base.rejections.rows()),
+            taken=True,
         )
         if self._recorded:
             self._views.open()

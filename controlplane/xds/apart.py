@@ -17,8 +17,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from controlplane.xds.lane import Items
 
-MAX_TRIES = 256
-"""Rejected groups of one episode, which ends when no suspect is left."""
+MAX_TRIES = 2_000
+"""Rejected groups of one episode, which ends when no suspect is left: enough for a hundred guilty among a thousand."""
 MAX_NAMED = 16
 """Suspects that are tried each by itself because the proxy named them; more are halved as others are."""
 

@@ -138,17 +138,25 @@ class Delivery(Standing):
         additions = [entry for _, entry in found if entry is not None]
         return Draft(lane, additions, [name for name, entry in found if entry is None], is_trial=True)
 
-    def sent(self, draft: Draft, nonce: str, now: float) -> None:
-        """The draft goes out under this nonce."""
+    def sent(self, draft: Draft, nonce: str, now: float) -> list[str]:
+        """The draft goes out under this nonce. Nonces of responses whose answer is not taken any more: too many have none.
+
+        Of what stood in those nobody will ever know, so it is sent again.
+        """
         items: Items = {entry.name: entry.version for entry in draft.additions}
         items.update(dict.fromkeys(draft.removals))
         for entry in draft.additions:
             self._note_named(entry)
-        blocking = self.asked and not draft.lane.stalled  # a proxy may drop what comes before it asked
-        self.lanes.send(draft.lane, Outstanding(nonce, items, now, blocking, draft.is_trial))
+        blocking = self.asked  # a proxy may drop what comes before it asked
+        forgotten = self.lanes.send(draft.lane, Outstanding(nonce, items, now, blocking, draft.is_trial))
+        for name in (name for response in forgotten for name in response.items):
+            if not draft.lane.holds(name) and name in self.held:
+                self.held[name] = after_rejection(self.held[name])
+                self._mark(draft.lane, name)
         self.counters["responses"] += 1
         self.counters["resources"] += len(draft.additions)
         self.counters["removals"] += len(draft.removals)
+        return [response.nonce for response in forgotten]
 
     # Answers.
 
@@ -294,16 +302,21 @@ class Delivery(Standing):
         return self.table.taken_before(name) if last is not None and last.version == offered.version else last
 
     def judge(self) -> list[Guilty]:
-        """Resources that have turned out to be guilty, each once; also where another proxy of the gateway has taken them."""
+        """Resources that have turned out to be guilty, each once.
+
+        Also where another proxy of the gateway has taken them; but not if nobody knows any more what there was before, and
+        the others would lose for this one what they have.
+        """
         found = []
         for lane in tuple(self.lanes):
             if lane.apart is None or any(response.is_trial for response in lane.outstanding.values()):
                 continue
             for name in lane.apart.judge():
                 offered = self.offered(name)
-                if offered is None:
+                taken = self.table.last_taken(name)
+                last = None if offered is None else self._fallback(name, offered)
+                if offered is None or (last is None and taken is not None):
                     continue
-                last = self._fallback(name, offered)
                 held = self.held.get(name)
                 version = held.version if isinstance(held, Uncertain) else held if isinstance(held, str) else ""
                 found.append(Guilty(offered, last, version, self.rejections[name].message))

@@ -125,8 +125,10 @@ class Gate:
             self.dismiss(*key)
             return True
         waiting = self._waiting.setdefault(key, Waiting(self.now, missing))
-        if not waiting.is_overdue:
+        if waiting.clusters != missing:
             waiting.clusters = missing
+            if waiting.is_overdue:
+                self.news.append(Withheld(*key, missing))
         return waiting.is_overdue and delivery.rule.needed and not delivery.exists(entry.name)
 
     def dismiss(self, type_url: str, name: str) -> None:
@@ -180,13 +182,14 @@ class Gate:
     def assignments_taken(self, items: Items, nonce: str) -> list[str]:
         """A response with these load assignments was acknowledged; clusters that are wedged."""
         wedged = []
+        is_news = False
         for assignment in items if self._awaited else ():
             cluster, number = self._awaited.get(assignment, ("", 0))
             if not cluster or number > int(nonce):
                 continue
             del self._awaited[assignment]
             self._fresh.discard(cluster)
-            self.wake()
+            is_news = True
             of_response = self._unproven.get(str(number))
             if of_response is None:
                 continue
@@ -201,6 +204,8 @@ class Gate:
                 self._processed.add(str(number))
                 self.processed_now.append(str(number))
                 self._clusters.lanes.go_on(str(number))
+        if is_news:
+            self.wake()
         for emptied in (self._awaited, self._fresh, self._pushed):
             if not emptied:
                 emptied.clear()  # gives back the room that thousands of names took

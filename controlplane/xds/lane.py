@@ -40,7 +40,7 @@ class Outstanding(msgspec.Struct):
 class Lane:
     """The state of one lane of one stream."""
 
-    __slots__ = ("apart", "key", "outstanding", "owed", "pending", "reply", "stalled")
+    __slots__ = ("apart", "key", "outstanding", "owed", "pending", "reply")
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -50,8 +50,6 @@ class Lane:
         """A response is due, even if it says nothing."""
         self.outstanding: dict[str, Outstanding] = {}
         """By nonce, oldest first."""
-        self.stalled = False
-        """An answer is overdue: until one comes, nothing here waits for answers."""
         self.apart: Apart | None = None
         """What stood in rejected responses, while there is any of it."""
 
@@ -126,16 +124,17 @@ class Lanes:
 
     # Responses and answers.
 
-    def send(self, lane: Lane, response: Outstanding) -> None:
-        """Remembers a response that goes out now."""
+    def send(self, lane: Lane, response: Outstanding) -> list[Outstanding]:
+        """Remembers a response that goes out now; those that are forgotten for it."""
         lane.reply = False
         lane.pending -= response.items.keys()
         lane.owed -= response.items.keys()
         lane.outstanding[response.nonce] = response
         self._of_nonce[response.nonce] = lane
-        for forgotten in tuple(lane.outstanding)[:-MAX_UNANSWERED]:
-            del lane.outstanding[forgotten]
-            del self._of_nonce[forgotten]
+        forgotten = [lane.outstanding.pop(nonce) for nonce in tuple(lane.outstanding)[:-MAX_UNANSWERED]]
+        for old in forgotten:
+            del self._of_nonce[old.nonce]
+        return forgotten
 
     def answered(self, nonce: str) -> tuple[Lane, Outstanding] | None:
         """The lane of a response that is answered now, and the response; None for an unknown nonce."""
@@ -143,7 +142,6 @@ class Lanes:
         if lane is None:
             return None
         response = lane.outstanding.pop(nonce)
-        lane.stalled = False
         self.wake(lane.key)
         return lane, response
 
@@ -169,7 +167,6 @@ class Lanes:
         lane = self._of_nonce[nonce]
         for response in lane.outstanding.values():
             response.blocking = False
-        lane.stalled = True
         self.wake(lane.key)
         return lane.outstanding[nonce].items
 

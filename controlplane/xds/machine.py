@@ -186,7 +186,10 @@ class Machine:
         if request.error is not None:
             error = ErrorDetail(request.error.code, redact(request.error.message))
             items = delivery.reject(nonce, error)
-            self._facts.append(Rejected(url, nonce, items or {}, error))
+            if (
+                items is not None
+            ):  # else it answers nothing that we know of, and whoever sends it could fill the log with it
+                self._facts.append(Rejected(url, nonce, items, error))
         else:
             items = delivery.acknowledge(nonce) if nonce else None
             if items is not None:
@@ -254,7 +257,9 @@ class Machine:
             else:
                 versions[entry.name] = entry.version
                 parts += pieces
-        delivery.sent(draft, nonce, now)
+        for forgotten in delivery.sent(draft, nonce, now):
+            if delivery is self._clusters:
+                self._gate.clusters_given_up(forgotten)
         self._patience.sent(delivery, nonce, now)
         if delivery is self._routes:
             self._virtual_hosts.routes_sent(versions, nonce)

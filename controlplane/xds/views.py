@@ -50,6 +50,8 @@ class Views:
         """Of each known proxy, whether or not it has a view."""
         self._clients: dict[str, ClientView] = {}
         """Of the proxies that are being served."""
+        self._taken = False
+        """Whether what is being applied counts as taken."""
         self._waiting: dict[str, asyncio.Event] = {}
         """Of the proxies that are not known yet."""
 
@@ -62,6 +64,8 @@ class Views:
         assignments: Iterable[Assignment] = (),
         seq: int | None = None,
         rejections: Iterable[Rejection] = (),
+        *,
+        taken: bool = False,
     ) -> None:
         """Takes what one commit changed, and wakes those who see something differently.
 
@@ -74,11 +78,13 @@ class Views:
             assignments: Proxies that have come, gone, or changed their class.
             seq: The log's position after this commit.
             rejections: Names of which proxies have rejected something, or no longer do.
+            taken: Whether proxies took all of it in an earlier life of the process, so that one of them cannot take it from all.
 
         Cost: O(changes), plus O(changes of its scope and class) for each class and stream that is touched, plus O(both layers)
         for each pair of classes between which proxies move.
         """
         shared: dict[str, Changed] = {}
+        self._taken = taken
         for scope, type_url, name, is_rejected in rejections:
             self.view(scope).reject(type_url, name, is_rejected=is_rejected)
             shared.setdefault(scope, {})
@@ -109,7 +115,10 @@ class Views:
         current = layer.get(type_url, name)
         if (None if current is None else current.version) == (None if resource is None else resource.version):
             return
-        before = layer.table(type_url).put(name, None if resource is None else self._entry(type_url, resource))
+        table = layer.table(type_url)
+        before = table.put(name, None if resource is None else self._entry(type_url, resource))
+        if resource is not None and self._taken:
+            table.take(name, resource.version)
         changed.setdefault(type_url, {}).setdefault(name, before)
 
     def _entry(self, type_url: str, resource: Resource) -> Entry:
