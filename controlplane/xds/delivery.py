@@ -20,6 +20,8 @@ from controlplane.xds.tables import Entry
 from controlplane.xds.types import Removal
 from controlplane.xds.wire import ErrorDetail
 
+WHOLE_MESSAGE = 1_000
+"""Characters from which on a rejection's words may have been cut off, and need not name all that they are about."""
 _WORD = re.compile(r"[^\s:;,'\"()\[\]{}]+")
 
 
@@ -227,12 +229,16 @@ class Delivery(Standing):
             named = _named_in(error.message, suspects)
             doubtful = lane.apart.reject(suspects, was_alone=len(response.items) == 1, named=named)
             if self.rule.is_sticky and not doubtful:
-                doubtful = named or [name for name in suspects if not self.gate.has(name)]
+                doubtful = named if named and len(error.message) < WHOLE_MESSAGE else self._unproven(suspects)
             for name in doubtful:
                 self._take_back(lane, name)
             lane.clear_suspects(())
         self.lanes.tidy(lane)
         return response.items
+
+    def _unproven(self, suspects: Iterable[str]) -> list[str]:
+        """Those that can be taken back without harm: what is new and not proven, and what was there in another version."""
+        return [name for name in suspects if self.exists(name) or not self.gate.has(name)]
 
     def _suspect(self, lane: Lane, name: str, version: str | None) -> bool:
         """Whether a name of a rejected response is a suspect: it is what the tables have, and nothing else is to be sent."""

@@ -223,3 +223,25 @@ def test_what_was_removed_and_comes_back_is_offered_again(world, client, said):
     world.put(LISTENER, l=None)
     world.put(LISTENER, l="1")
     assert said(client.responses()) == [("LDS", {"l": "1"}, ())]
+
+
+def test_trap1_no_bad_cluster_is_offered_twice_without_being_taken_back(world, client):
+    """Envoy would acknowledge it, without taking it. Its words are cut off, and so need not name all that are bad."""
+    names = [f"kube_demo_service-{i:02}_8080" for i in range(60)]
+    world.put(CLUSTER, **dict.fromkeys(names, "1"))
+    client.settle(client.ask(CLUSTER))
+    world.put(CLUSTER, **dict.fromkeys(names, "bad"))
+    waiting = client.responses()
+    wedged: set[str] = set()
+    while waiting:
+        response = waiting.pop(0)
+        bad = {name for name, version in response.versions.items() if version == "bad"}
+        assert not bad & wedged
+        wedged = (wedged | bad) - {name for name, version in response.versions.items() if version != "bad"}
+        words = ", ".join(f"{name}: The table size of maglev must be prime number" for name in sorted(bad))
+        if bad:
+            waiting += client.nack(response, f"Error adding/updating cluster(s) {words}"[:1500])
+        else:
+            waiting += client.ack(response)
+    assert sorted(guilty(client)) == names
+    assert client.machine.is_settled
