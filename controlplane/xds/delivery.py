@@ -130,8 +130,10 @@ class Delivery(Standing):
         """The next group of suspects, alone in a response. What of it has been withdrawn is offered again."""
         if lane.apart is None:
             return None
+        if any(not response.is_given_up for response in lane.outstanding.values()):
+            return None  # its answer would not tell which of the two it is about
         group = lane.apart.next_group()
-        if not group or any(name in lane.pending or lane.holds(name) for name in group):
+        if not group or any(self._is_on_its_way(lane, name) for name in group):
             return None
         for name in group:
             self.overrides.pop(name, None)
@@ -139,6 +141,11 @@ class Delivery(Standing):
         found = [(name, self.desired(name)) for name in group]
         additions = [entry for _, entry in found if entry is not None]
         return Draft(lane, additions, [name for name, entry in found if entry is None], is_trial=True)
+
+    def _is_on_its_way(self, lane: Lane, name: str) -> bool:
+        """Whether what was taken back of a name is still to be sent; not, where it waits for clusters that are gone."""
+        entry = self.desired(name)
+        return name in lane.pending and (entry is None or self.gate.admits(self, entry))
 
     def sent(self, draft: Draft, nonce: str, now: float) -> list[str]:
         """The draft goes out under this nonce. Nonces of responses whose answer is not taken any more: too many have none.

@@ -134,8 +134,13 @@ class Gate:
     def dismiss(self, type_url: str, name: str) -> None:
         """As ``Gatekeeper``."""
         waiting = self._waiting.pop((type_url, name), None)
-        if waiting is not None and waiting.is_overdue:
+        if waiting is None:
+            return
+        if waiting.is_overdue:
             self.news.append(Resumed(type_url, name))
+        for delivery in self._gated:
+            if delivery.rule.url == type_url:
+                delivery.lanes.wake(delivery.rule.lane(name))  # a first answer may have waited for just this
 
     def is_overdue(self, type_url: str, name: str) -> bool:
         """As ``Gatekeeper``."""
@@ -153,7 +158,7 @@ class Gate:
             (*key, name)
             for key, waiting in self._waiting.items()
             for name in waiting.clusters
-            if clusters.desired(name) is None and (name in clusters.overrides or name in rejected)
+            if clusters.desired(name) is None and name in rejected
         ]
 
     # Proofs.
@@ -337,7 +342,8 @@ class Gate:
         """When ``pass_time`` has something to do although nothing came in."""
         limits = self._limits
         gate = next((w.since + limits.gate_seconds for w in self._waiting.values() if not w.is_overdue), None)
-        grace = next((since + limits.grace_seconds for since in self._free_since.values()), None)
+        due = (since + limits.grace_seconds for since in self._free_since.values())
+        grace = next((time for time in due if time > self.now), None)  # what is past waits for an answer, not for time
         resolved = next((since + limits.resolve_seconds for since in self._resolving.values()), None)
         return min((time for time in (gate, grace, resolved) if time is not None), default=None)
 

@@ -35,6 +35,8 @@ class Outstanding(msgspec.Struct):
     """Whether its lane waits for the answer."""
     is_trial: bool = False
     """Whether it offers a group of suspects."""
+    is_given_up: bool = False
+    """Whether its answer was overdue."""
 
 
 class Lane:
@@ -167,6 +169,7 @@ class Lanes:
         lane = self._of_nonce[nonce]
         for response in lane.outstanding.values():
             response.blocking = False
+            response.is_given_up = True
         self.wake(lane.key)
         return lane.outstanding[nonce].items
 

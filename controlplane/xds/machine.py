@@ -56,6 +56,8 @@ class Machine:
         self._nonces = 0
         self._is_asked = False
         self._facts: list[Fact] = []
+        self._guilty: set[str] = set()
+        """Clusters of which it was told that they are rejected, and that the tables have still."""
         self._in_vain: set[tuple[str, str, str]] = set()
         """What was told of virtual hosts that wait for rejected clusters: name, version, cluster."""
         names = self._limits.names
@@ -125,7 +127,10 @@ class Machine:
         """What has become known, also while nothing came in, since this was last asked for."""
         for delivery in self._deliveries.values():
             if any(lane.apart is not None for lane in delivery.lanes) or delivery is self._virtual_hosts:
-                self._facts += [RejectedResource(delivery.rule.url, guilty) for guilty in delivery.judge()]
+                found = delivery.judge()
+                self._facts += [RejectedResource(delivery.rule.url, guilty) for guilty in found]
+                if delivery is self._clusters:
+                    self._guilty.update(guilty.entry.name for guilty in found)
         self._facts += self._find_in_vain()
         self._facts += self._gate.news
         self._gate.news = []
@@ -155,7 +160,8 @@ class Machine:
         """Virtual hosts that wait for a rejected cluster: the routes that name it are held back, the others need not wait."""
         hosts = self._virtual_hosts
         told, self._in_vain = self._in_vain, set()
-        for type_url, name, cluster in self._gate.in_vain(self._view.rejected(CDS.url)):
+        self._guilty = {name for name in self._guilty if name in self._clusters.overrides}
+        for type_url, name, cluster in self._gate.in_vain({*self._view.rejected(CDS.url), *self._guilty}):
             offered = hosts.offered(name)
             if type_url != VHDS.url or offered is None:
                 continue

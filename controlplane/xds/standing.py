@@ -108,8 +108,14 @@ class Standing:
         return self.table.get(name)
 
     def desired(self, name: str) -> Entry | None:
-        """What the proxy should hold of this name now; None for nothing."""
-        return self.overrides[name] if name in self.overrides else self.offered(name)
+        """What the proxy should hold of this name now; None for nothing.
+
+        What nobody can be sent any more is for those alone that have it.
+        """
+        entry = self.overrides[name] if name in self.overrides else self.offered(name)
+        if entry is None or entry.is_known or name not in self.held:
+            return entry
+        return entry if self.held[name] in (entry.version, Uncertain(entry.version)) else None
 
     def exists(self, name: str) -> bool:
         """Whether the proxy is known to hold some version of this name, and no removal of it is under way."""
@@ -228,7 +234,9 @@ class Standing:
 
     def owe(self, name: str, held: Held = UNKNOWN) -> None:
         """The name must be sent, whatever the proxy holds (W7); its removal where nothing exists (W9)."""
-        self.held.setdefault(name, held)
+        if name not in self.held:
+            self.held[name] = held
+            self._note_claim(name, held)
         key = self.rule.lane(name)
         self.lanes.get(key).owed.add(name)
         self.lanes.wake(key)
@@ -253,11 +261,15 @@ class Standing:
     def compare(self, name: str, held: Held) -> None:
         """Takes what the proxy holds of a name as known, and marks it when it differs."""
         self.held[name] = held
+        self._note_claim(name, held)
+        self._touch(name)
+
+    def _note_claim(self, name: str, held: Held) -> None:
+        """The proxy says that it holds this: nobody knows what it names, unless it is what the tables have."""
         if self.rule.gated and isinstance(held, str):
             entry = self.desired(name)
-            is_known = entry is not None and entry.version == held
-            self.named.setdefault(name, {})[held] = entry.clusters if entry is not None and is_known else None
-        self._touch(name)
+            is_current = entry is not None and entry.version == held and entry.is_known
+            self.named.setdefault(name, {})[held] = entry.clusters if entry is not None and is_current else None
 
     def compare_all(self, names: Iterable[str], claims: Mapping[str, str]) -> None:
         """Compares what a proxy that is back claims with all that there is; what is equal costs no more than a look."""
@@ -268,7 +280,8 @@ class Standing:
             entry = self.desired(name)
             version = claims.get(name)
             found += version is not None
-            if entry is not None and entry.version == version and name not in busy and name not in self.overrides:
+            is_equal = entry is not None and entry.version == version and entry.is_known
+            if is_equal and version is not None and name not in busy and name not in self.overrides:
                 self._in_step(name)
                 self.table.take(name, version)
             else:

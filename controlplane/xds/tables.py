@@ -131,12 +131,14 @@ class Table(Protocol):
 class StoredTable:
     """A table that holds its entries, and of those that nobody was seen to hold yet the last that somebody was."""
 
-    __slots__ = ("_entries", "_groups", "_replaced", "_unanswered", "_untaken")
+    __slots__ = ("_entries", "_groups", "_passed", "_replaced", "_unanswered", "_untaken")
 
     def __init__(self, group_of: Callable[[str], str] | None = None) -> None:
         self._entries: dict[str, Entry] = {}
         self._untaken: dict[str, Entry | None] = {}
         """Names whose entry no proxy was seen to hold, and the last one that was."""
+        self._passed: dict[str, Entry] = {}
+        """Of those names, the entry before the current one, which no proxy was seen to hold either; its answer may yet come."""
         self._replaced: dict[str, Entry] = {}
         """Of names whose entry was taken not long ago, what was taken before: another proxy may yet reject it."""
         self._unanswered: set[str] = set()
@@ -167,11 +169,14 @@ class StoredTable:
             entry = self._entries.get(name)
             if entry is not None and entry.version == version:
                 before = self._untaken.pop(name)
+                self._passed.pop(name, None)
                 self._unanswered.discard(name)
                 if before is not None:
                     self._replaced[name] = before
                     if len(self._replaced) > MAX_REPLACED:
                         del self._replaced[next(iter(self._replaced))]
+            elif (passed := self._passed.get(name)) is not None and passed.version == version:
+                self._untaken[name] = self._passed.pop(name)
 
     def taken_before(self, name: str) -> Entry | None:
         """As ``Table``."""
@@ -194,13 +199,17 @@ class StoredTable:
     def put(self, name: str, entry: Entry | None) -> Entry | None:
         """Replaces an entry, or removes it; the one that stood there before. Cost: O(1)."""
         before = self._entries.pop(name, None) if entry is None else self._entries.get(name)
+        was_taken = name not in self._untaken
         taken = self._untaken.pop(name, before)
+        self._passed.pop(name, None)
         self._unanswered.discard(name)
         self._replaced.pop(name, None)
         if entry is not None:
             self._entries[name] = entry
             if taken is None or taken.version != entry.version:
                 self._untaken[name] = taken
+                if before is not None and not was_taken:
+                    self._passed[name] = before
         if self._groups is not None and (entry is None) != (before is None):
             group_of, groups = self._groups
             key = group_of(name)
