@@ -25,7 +25,7 @@ from controlplane.model.events import (
 
 MOST_FORMS: Final = 256
 """Rejected versions of one name that are remembered: each class of clients can have one of its own."""
-MOST_PARTS: Final = 1_000
+MOST_PARTS: Final = 20_000
 """Rejected routes of one virtual host that are remembered."""
 
 ProxyEvent: TypeAlias = (

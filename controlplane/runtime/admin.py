@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -17,6 +17,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from controlplane.log import LogError
 from controlplane.runtime.core import Core, State
 from controlplane.runtime.document import render as render_document
 from controlplane.runtime.document import snapshot
@@ -60,6 +61,8 @@ class AdminSources:
     sources: Callable[[], object]
     log: Callable[[], object] = dict
     """Of a log on a disk; empty for one in memory."""
+    retry: Callable[[], Awaitable[int]] | None = None
+    """Has everything that proxies rejected offered again; how much that is. None where nothing may be appended."""
     debug_from_anywhere: bool = False
 
 
@@ -103,6 +106,8 @@ class Admin:
         app.router.add_get("/", self._index)
         for name, handler in self._debug_pages().items():
             app.router.add_get(f"/debug/{name}", handler)
+        if self._shown.retry is not None:
+            app.router.add_post("/debug/retry", self._retry)
         return app
 
     def _debug_pages(self) -> dict[str, Handler]:
@@ -126,6 +131,14 @@ class Admin:
             return web.Response(text=text, status=403)
         response: web.StreamResponse = await handler(request)
         return response
+
+    async def _retry(self, request: web.Request) -> web.Response:
+        assert self._shown.retry is not None
+        try:
+            count = await self._shown.retry()
+        except LogError as error:
+            return web.Response(text=f"{error}\n", status=503)
+        return web.Response(text=f"{count} rejected resources are offered again\n")
 
     async def _index(self, request: web.Request) -> web.Response:
         pages = ["/livez", "/readyz?verbose", "/metrics", *(f"/debug/{name}" for name in self._debug_pages())]

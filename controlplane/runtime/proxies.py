@@ -15,6 +15,7 @@ from controlplane.model.events import (
     ProxyConnected,
     ProxyDisconnected,
     ProxyRejected,
+    RejectionEnded,
     ResourceRejected,
 )
 from controlplane.reducers.proxies import ResourceKey
@@ -23,6 +24,8 @@ from controlplane.runtime.rejections import complete, is_bind_failure, rejection
 from controlplane.xds import events as xds
 
 _LIMIT = 10_000
+_NAMES = 16
+"""Names of a rejected response that an event holds: taking it apart finds which of them matter."""
 
 
 def to_event(fact: xds.Event) -> AnyEvent:
@@ -40,7 +43,9 @@ def to_event(fact: xds.Event) -> AnyEvent:
         case xds.ProxyAcknowledged():
             return ProxyAcknowledged(proxy=fact.proxy, seq=fact.seq, listeners=fact.listeners)
         case xds.ProxyRejected():
-            names = tuple(name for name, _ in fact.resources)
+            names = tuple(name for name, _ in fact.resources[:_NAMES])
+            if more := len(fact.resources) - len(names):
+                names = (*names, f"and {more} more")
             return ProxyRejected(
                 proxy=fact.proxy, gateway=fact.scope, type_url=fact.type_url, names=names, message=fact.message
             )
@@ -70,11 +75,23 @@ def next_number(proxies: Iterable[str]) -> int:
     return 1 + max((int(number) for number in numbers if number.isdecimal()), default=0)
 
 
+def _subject(event: AnyEvent) -> tuple[object, ...] | None:
+    """What an event is about, where one of them is enough; None for one that stands for itself."""
+    match event:
+        case DeliveryWithheld(proxy, _, type_url, name) | DeliveryResumed(proxy, type_url, name):
+            return proxy, type_url, name
+        case ResourceRejected(gateway, type_url, name, version):
+            return gateway, type_url, name, version, *(part.digest for part in event.parts)
+        case _:
+            return None
+
+
 class ProxyJournal:
     """Takes facts at once and appends them as soon as the log has its turn; what came together is one transaction.
 
     Acknowledgements coalesce: of one proxy only the newest waits. Beyond ``_LIMIT`` waiting facts the oldest rejection is
-    dropped, and counted, rather than a connection or its end, without which the rows of proxies would be wrong. What proxies
+    dropped, and counted, rather than a connection or its end, without which the rows of proxies would be wrong. Of what is
+    withheld from a proxy only the newest waits as well, and of a rejected version the first that says so. What proxies
     say of a resource is completed when it is written: then there is a state at rest to ask for the objects that it came from.
     """
 
@@ -84,6 +101,10 @@ class ProxyJournal:
         self._number = 0
         self._waiting: dict[int, AnyEvent] = {}
         """By a number that grows: in the order in which they came."""
+        self._rejected: dict[int, None] = {}
+        """Of those that wait the rejected responses, which can be done without."""
+        self._latest: dict[tuple[object, ...], int] = {}
+        """What waits of something of which one event is enough."""
         self._appending: Collection[int] = frozenset()
         self._acknowledged: dict[str, ProxyAcknowledged] = {}
         self._ended: set[ResourceKey] = set()
@@ -98,8 +119,7 @@ class ProxyJournal:
         if isinstance(event, ProxyAcknowledged):
             self._acknowledged[event.proxy] = event
         else:
-            self._waiting[self._number] = event
-            self._number += 1
+            self._keep(event)
             if isinstance(event, ProxyDisconnected):
                 self._acknowledged.pop(event.proxy, None)
                 self._forget(event.proxy)
@@ -107,10 +127,36 @@ class ProxyJournal:
                 self._drop_one()
         self._some.set()
 
+    def _keep(self, event: AnyEvent) -> None:
+        subject = _subject(event)
+        earlier = self._latest.get(subject) if subject is not None else None
+        if earlier is not None and earlier in self._waiting and earlier not in self._appending:
+            if isinstance(event, ResourceRejected):
+                return
+            del self._waiting[earlier]
+        number = self._number
+        self._number += 1
+        self._waiting[number] = event
+        if subject is not None:
+            self._latest[subject] = number
+        if isinstance(event, ProxyRejected):
+            self._rejected[number] = None
+
     def end(self, key: ResourceKey) -> None:
         """Say at the next turn what has ended of a rejection; never waits."""
         self._ended.add(key)
         self._some.set()
+
+    async def retry(self) -> int:
+        """Ends all rejections, so that what was rejected is offered again; how many there were.
+
+        Raises:
+            LogError: It cannot be written.
+        """
+        async with self._core.settled() as state:
+            keys = [row.key for row in state.rows.base.rejections.rows()]
+        await self._core.append("xds", [RejectionEnded(*key) for key in keys])
+        return len(keys)
 
     def end_all(self) -> None:
         """Say so of all that have ended by now: the process before may not have come to it."""
@@ -129,13 +175,13 @@ class ProxyJournal:
             for number, event in its.items():
                 if not isinstance(event, ResourceRejected):  # which holds for others of its gateway
                     del self._waiting[number]
+                    self._rejected.pop(number, None)
 
     def _drop_one(self) -> None:
-        for number, event in self._waiting.items():
-            if number not in self._appending and isinstance(event, ProxyRejected):
-                del self._waiting[number]
-                self.dropped += 1
-                return
+        number = next((number for number in self._rejected if number not in self._appending), None)
+        if number is not None:
+            del self._rejected[number]
+            self.dropped += self._waiting.pop(number, None) is not None
 
     async def run(self) -> None:
         """Append until cancelled.
@@ -171,6 +217,9 @@ class ProxyJournal:
             # Only now: what the log did not take must not be forgotten, or the rows of proxies would be wrong for good.
             for number in facts:
                 del self._waiting[number]
+                self._rejected.pop(number, None)
+            if not self._waiting:
+                self._latest.clear()
             for proxy, event in acknowledged.items():
                 if self._acknowledged.get(proxy) is event:
                     del self._acknowledged[proxy]

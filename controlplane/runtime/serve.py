@@ -191,6 +191,7 @@ async def running(options: RunOptions, more_sources: MoreSources = MappingProxyT
             proxies=lambda: describe_streams(state, server.statistics()),
             infra=lambda: infra.statistics() if infra is not None else {},
             sources=lambda: {source.name: source.statistics() for source in made},
+            retry=None if options.replay is not None else journal.retry,
             log=lambda: upkeep.document() if upkeep is not None else {},
             debug_from_anywhere=options.debug_from_anywhere,
         )

@@ -12,7 +12,16 @@ from controlplane.model.codec import EventCodec
 from controlplane.model.events import AnyEvent, ControlPlaneStarted, Settings
 from controlplane.runtime.core import Core, State
 from controlplane.runtime.proxies import ProxyJournal, next_number
-from controlplane.xds import Locality, ProxyAcknowledged, ProxyConnected, ProxyDisconnected, ProxyRejected
+from controlplane.xds import (
+    DeliveryResumed,
+    DeliveryWithheld,
+    Locality,
+    ProxyAcknowledged,
+    ProxyConnected,
+    ProxyDisconnected,
+    ProxyRejected,
+    ResourceRejected,
+)
 
 
 class FullLog(MemoryLog[AnyEvent]):
@@ -130,6 +139,42 @@ async def test_rejections_are_dropped_before_anything_else(core: Core, log: Full
     await journal.flush()
     [transaction] = names(log)
     assert (len(transaction), transaction[0]) == (10_000, "ProxyConnected")
+
+
+@pytest.mark.asyncio
+async def test_of_what_is_withheld_and_rejected_one_event_waits(core: Core, log: FullLog) -> None:
+    """A slow cluster that many hosts name, on many proxies, while nothing can be appended."""
+    journal = ProxyJournal(core)
+    journal.put(connected("a"))
+    about = {"proxy": "a", "scope": "demo/web", "type_url": "t"}
+    rejected = ResourceRejected(
+        name="h", version="2", message="no", fallback_version="", fallback=b"", fallback_clusters=(), routes=(), **about
+    )
+    for _ in range(1_000):
+        for host in ("h", "i"):
+            journal.put(DeliveryWithheld(name=host, clusters=("c",), **about))
+            journal.put(DeliveryResumed(name=host, **about))
+        journal.put(rejected)
+    await journal.flush()
+    [events] = names(log)
+    assert sorted(events) == ["DeliveryResumed", "DeliveryResumed", "ProxyConnected", "ResourceRejected"]
+    assert await journal.retry() == 1
+    assert names(log)[1] == ["RejectionEnded"]
+    assert await journal.retry() == 0
+
+
+@pytest.mark.asyncio
+async def test_an_event_of_a_rejected_response_names_some_of_it(core: Core, log: FullLog) -> None:
+    journal = ProxyJournal(core)
+    journal.put(connected("a"))
+    resources = tuple((f"c{number:03}", "1") for number in range(100))
+    journal.put(
+        ProxyRejected(proxy="a", scope="demo/web", type_url="t", nonce="1", resources=resources, code=13, message="bad")
+    )
+    await journal.flush()
+    row = core.state.rows.base.proxy_rejections.get("a")
+    assert row is not None
+    assert row.rejections[0].names[-2:] == ("c015", "and 84 more")
 
 
 def test_stream_numbers_go_on_after_those_that_are_known() -> None:
