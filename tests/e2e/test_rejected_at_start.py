@@ -52,12 +52,7 @@ def save(found: Scene, form: int, *bad: int, one_hostname: bool) -> None:
     found.folder.write("routes.yaml", *made, backend_service("v1", found.backend_port))
 
 
-MIXED_UP = pytest.mark.xfail(reason="of several routes of one virtual host all are told what Envoy said of one of them")
-
-
-@pytest.mark.parametrize(
-    "one_hostname", [False, pytest.param(True, marks=MIXED_UP)], ids=["a hostname each", "one hostname"]
-)
+@ONE_HOSTNAME
 async def test_two_of_many(folder: Folder, tmp_path: Path, one_hostname: bool) -> None:
     requests = requests_of(one_hostname=one_hostname)
     old = {requests[number]: "1" for number in (BAD, ALSO_BAD)}
@@ -135,7 +130,6 @@ async def test_a_cluster_that_was_never_taken(folder: Folder, tmp_path: Path, ki
         await until_forms(found.port, requests, 2)
 
 
-@pytest.mark.xfail(reason="what one Envoy has taken is held back from none, and the other stays where it was, untold")
 @ONE_HOSTNAME
 async def test_a_lenient_envoy_serves_what_the_strict_one_serves(
     folder: Folder, tmp_path: Path, one_hostname: bool
