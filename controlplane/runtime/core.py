@@ -27,6 +27,7 @@ from controlplane.runtime.checkpoint import (
     decode_checkpoint,
     encode_checkpoint,
 )
+from controlplane.runtime.untaken import Untaken
 from controlplane.sources import Appender
 from controlplane.translate import declare_translation
 
@@ -46,6 +47,8 @@ class State:
         self.seq = 0
         self.time = ""
         """Of the last transaction."""
+        self.untaken = Untaken(self.translation.resources)
+        self.untaken_of_clients = Untaken(self.translation.client_resources)
         self.complete = LastComplete()
         """When everything was synced the last time."""
 
@@ -115,20 +118,24 @@ class State:
             if self.is_complete:
                 self.complete = LastComplete(self.seq, self.time, self._kinds())
 
-    def take_from(self, read: Callable[[FromSegment], Iterable[Checkpoint | Transaction[AnyEvent]]]) -> None:
+    def take_from(
+        self,
+        read: Callable[[FromSegment], Iterable[Checkpoint | Transaction[AnyEvent]]],
+        listen: Subscriber | None = None,
+    ) -> None:
         """Fold a log the shortest way: from its newest checkpoint, or from the oldest if another version made that one.
 
         Raises:
             CheckpointError: This version can read neither.
         """
         try:
-            self.take(read("newest"))
+            self.take(read("newest"), listen)
         except CheckpointError as error:
             _log.warning(
                 "checkpoint_of_another_version", detail=str(error), remedy="reading the log from its beginning"
             )
             try:
-                self.take(read("oldest"))
+                self.take(read("oldest"), listen)
             except CheckpointError as again:
                 text = f"{again}; read this log with the version that wrote it, or move it away and start a new one"
                 raise CheckpointError(text) from again
@@ -142,6 +149,22 @@ class State:
             commit = self.apply(item)
             if listen is not None:
                 listen(commit)
+
+    def take_with_memory(self, read: Callable[[FromSegment], Iterable[Checkpoint | Transaction[AnyEvent]]]) -> None:
+        """As ``take_from``, and what no proxy was seen to take is remembered.
+
+        Raises:
+            CheckpointError: This version can read neither.
+        """
+
+        def listen(commit: Commit) -> None:
+            for untaken in (self.untaken, self.untaken_of_clients):
+                for old, new in commit.delta(self.rows.base.proxies).values():
+                    if new is not None and (old is None or new.acknowledged > old.acknowledged):
+                        untaken.take(new.gateway, new.acknowledged)
+                untaken.listen(commit)
+
+        self.take_from(read, listen)
 
 
 def replay(path: Path, until: int | None = None, listen: Subscriber | None = None) -> State:

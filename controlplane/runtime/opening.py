@@ -58,7 +58,7 @@ def open_all(options: RunOptions) -> tuple[State, Log[AnyEvent], Secrets]:
     try:
         for warning in log.opened.warnings():
             _log.warning("log_opened", detail=warning)
-        state.take_from(lambda start: log.read(from_segment=start))
+        state.take_with_memory(lambda start: log.read(from_segment=start))
         return state, log, SecretStore(options.log_dir)
     except BaseException:
         log.close()

@@ -64,12 +64,18 @@ class Publisher:
         us, and nobody is to wait as one of them.
         """
         state = self._state
+        rows, of_clients = state.translation.resources.rows(), state.translation.client_resources.rows()
+        before, before_of_clients = state.untaken.before(), state.untaken_of_clients.before()
         self._views.apply(
-            ((*row.key, _served(row)) for row in state.translation.resources.rows()),
-            ((*row.key, _served(row)) for row in state.translation.client_resources.rows()),
+            ((*row.key, _served(before.get(row.key, row))) for row in rows),
+            ((*row.key, _served(before_of_clients.get(row.key, row))) for row in of_clients),
             seq=state.seq,
             rejections=((*row.key, True) for row in state.rows.base.rejections.rows()),
             taken=True,
+        )
+        self._views.apply(
+            ((*row.key, _served(row)) for row in rows if row.key in before),
+            ((*row.key, _served(row)) for row in of_clients if row.key in before_of_clients),
         )
         if self._recorded:
             self._views.open()
