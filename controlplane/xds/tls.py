@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
@@ -120,6 +120,9 @@ class Certificates:
                 self.failure = None
                 return
             made = _attempt(_make_context, self._files, found)
+            if not isinstance(made, TlsFileError) and made[1] <= datetime.now(UTC) < self.expires:
+                reason = f"the certificate expired at {made[1].isoformat()}, the one in use has not; renew it"
+                made = TlsFileError("certificate", self._files.certificate, reason)
             if isinstance(made, TlsFileError):
                 found = made
             elif _attempt(_read, self._files) == found:

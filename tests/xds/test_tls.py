@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -255,3 +256,17 @@ def test_keys_are_told_nowhere(volume, authority):
     with pytest.raises(TlsFileError) as caught:
         Certificates(files(volume))
     assert key.splitlines()[1] not in str(caught.value) + repr(caught.value)
+
+
+def test_an_expired_certificate_does_not_replace_one_that_has_not(volume, authority):
+    certificates = Certificates(files(volume))
+    before = certificates.context
+    old = authority.issue(dns=["localhost"], end=datetime(2001, 1, 1, tzinfo=UTC))
+    volume.show(old, authority)
+    certificates.look()
+    certificates.look()
+    assert certificates.context is before
+    assert certificates.failure is not None
+    assert certificates.failure.reason.startswith(
+        "the certificate expired at 2001-01-01T00:00:00+00:00, the one in use"
+    )
