@@ -261,12 +261,12 @@ def test_keys_are_told_nowhere(volume, authority):
 def test_an_expired_certificate_does_not_replace_one_that_has_not(volume, authority):
     certificates = Certificates(files(volume))
     before = certificates.context
-    old = authority.issue(dns=["localhost"], end=datetime(2001, 1, 1, tzinfo=UTC))
+    old = authority.issue(dns=["localhost"], end=datetime(2026, 1, 2, tzinfo=UTC))
     volume.show(old, authority)
     certificates.look()
     certificates.look()
     assert certificates.context is before
     assert certificates.failure is not None
     assert certificates.failure.reason.startswith(
-        "the certificate expired at 2001-01-01T00:00:00+00:00, the one in use"
+        "the certificate expired at 2026-01-02T00:00:00+00:00, the one in use"
     )
