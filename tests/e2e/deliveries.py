@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from controlplane._proto.envoy.service.discovery.v3 import DeltaDiscoveryRequest
 
@@ -17,15 +17,21 @@ Key = tuple[str, str]
 
 
 def unneeded(streams: Iterable[Stream]) -> list[Sent]:
-    """Resources that the proxy of a stream had already, in that version, when they were sent.
+    """Resources that the proxy of these streams had already, in that version, when they were sent.
 
     What it had is what it claimed when it connected, and what it was sent since. A load assignment may follow its cluster, and
-    may be sent to a proxy that has not asked for clusters: that one has a cluster that warms (envoy-observed, trap 8).
+    may be sent to a proxy that has not asked for clusters: that one has a cluster that warms (envoy-observed, trap 8). A cluster
+    to which an earlier stream ended without an answer may come in its last form first, which is what ends a wedge (trap 1).
     """
-    return [sent for stream in streams for sent in _unneeded(stream)]
+    doubtful: set[str] = set()
+    found: list[Sent] = []
+    for stream in streams:
+        found += _unneeded(stream, doubtful)
+        _note_answers(stream, doubtful)
+    return found
 
 
-def _unneeded(stream: Stream) -> Iterable[Sent]:
+def _unneeded(stream: Stream, doubtful: Collection[str]) -> Iterable[Sent]:
     held = claims_of(stream)
     asked: set[str] = set()
     followers: dict[str, int] = {}
@@ -35,13 +41,29 @@ def _unneeded(stream: Stream) -> Iterable[Sent]:
             _let_go(held, message)
             continue
         for sent in resources_of(message, stream.number):
-            if held.get((sent.type, sent.name)) == sent.version and not _may_follow(sent, asked, followers):
+            if held.get((sent.type, sent.name)) == sent.version and not (
+                (sent.type == _CLUSTER and sent.name in doubtful) or _may_follow(sent, asked, followers)
+            ):
                 yield sent
             held[sent.type, sent.name] = sent.version
             if sent.type == _CLUSTER:
                 followers[sent.name] = _WITH_ITS_CLUSTER
         for name in message.removed_resources:
             held.pop((label_of(message.type_url), name), None)
+
+
+def _note_answers(stream: Stream, doubtful: set[str]) -> None:
+    """Which clusters the stream ended without an answer to; an answer to what the proxy did not have ends the doubt."""
+    claims = claims_of(stream)
+    answered = {message.response_nonce for message in stream.requests}
+    for message in stream.responses:
+        for sent in resources_of(message):
+            if sent.type != _CLUSTER:
+                continue
+            if message.nonce not in answered:
+                doubtful.add(sent.name)
+            elif claims.get((sent.type, sent.name)) != sent.version:
+                doubtful.discard(sent.name)
 
 
 def _may_follow(sent: Sent, asked: set[str], followers: dict[str, int]) -> bool:
