@@ -197,7 +197,6 @@ async def test_a_replica_without_the_log(folder: Folder, tmp_path: Path, one_hos
         assert traffic.failures == 0, traffic.bad
 
 
-@pytest.mark.xfail(reason="all of the log's last state counts as taken, so that nobody is found to reject it")
 @pytest.mark.parametrize("envoy", ["the one that was there", "a new one"])
 @ONE_HOSTNAME
 async def test_a_log_whose_last_save_nobody_was_sent(

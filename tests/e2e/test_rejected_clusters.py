@@ -184,19 +184,11 @@ async def test_a_cluster_that_is_held_outlives_streams_and_processes(
         assert traffic.failures == 0, traffic.bad
 
 
-UNTOLD = pytest.mark.xfail(
-    reason="all of the log's last state counts as taken, so that nobody is found to reject it; and who never asks for clusters, "
-    "because one wedges, is taken to be in step",
-    strict=False,  # where the rejection came into the log in time, all is well
-)
 AGAIN = "the control plane starts again"
 ENDS = [(kind, what) for kind in MARKS for what in ("the stream breaks", AGAIN)]
 
 
-@pytest.mark.parametrize(
-    ("kind", "what"),
-    [pytest.param(*end, marks=UNTOLD) if end[1] == AGAIN else end for end in ENDS],
-)
+@pytest.mark.parametrize(("kind", "what"), ENDS)
 @pytest.mark.parametrize("when", ["clusters sent", "clusters sent, load assignments acknowledged"])
 async def test_what_ends_before_a_bad_cluster_is_found(
     folder: Folder, tmp_path: Path, kind: str, when: str, what: str
