@@ -199,6 +199,7 @@ class Incremental(RuleBasedStateMachine):
         event = ProxyConnected(proxy=f"{node}#{number}", node=node, gateway=gateway, locality=locality, labels=labels)
         self.append(event)
         self.proxies[event.proxy] = event
+        self.acknowledged.pop(event.proxy, None)
 
     @precondition(lambda self: self.proxies)
     @rule(data=st.data())
