@@ -32,6 +32,8 @@ class Phase(enum.Enum):
     """Changes and answers; removals where they need not go last."""
     REMOVALS = "removals"
     """What goes last."""
+    RETRACTIONS = "retractions"
+    """Of that, what was taken back: it is in nobody's use, and something may wait for its removal."""
 
 
 class Draft(msgspec.Struct):
@@ -88,8 +90,10 @@ class Delivery(Standing):
 
     def _draft_lane(self, lane: Lane, phase: Phase) -> Draft | None:
         blocked = lane.is_blocked
-        if phase is Phase.REMOVALS:
+        if phase is not Phase.CHANGES:
             gone = () if blocked else (name for name in lane.pending if self.desired(name) is None)
+            if phase is Phase.RETRACTIONS:
+                gone = (name for name in gone if name in self.overrides)
             is_free = self.gate.may_remove if self.rule.is_named else bool
             return self._fill(lane, filter(is_free, gone), removals=True)
         names = set() if blocked and self.rule.answers_wait else set(lane.owed)

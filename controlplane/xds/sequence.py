@@ -20,9 +20,8 @@ def next_draft(deliveries: Mapping[str, Delivery]) -> tuple[Delivery, Draft] | N
         if draft is not None:
             return deliveries[url], draft
     for rule in REMOVAL_ORDER:
-        if rule is EDS and _removes(deliveries[CDS.url]):
-            continue
-        draft = deliveries[rule.url].draft(Phase.REMOVALS)
+        is_early = rule is EDS and _removes(deliveries[CDS.url])
+        draft = deliveries[rule.url].draft(Phase.RETRACTIONS if is_early else Phase.REMOVALS)
         if draft is not None:
             return deliveries[rule.url], draft
     return None
