@@ -18,7 +18,7 @@ from controlplane.xds.identity import IdentityRule
 from controlplane.xds.limits import Limits
 from controlplane.xds.machine import Machine
 from controlplane.xds.node import Locality, Node
-from controlplane.xds.probe import RejectedRoute
+from controlplane.xds.rejection import RejectedRoute
 from controlplane.xds.scope import ClientView
 from controlplane.xds.server import XdsServer
 from controlplane.xds.settings import Settings

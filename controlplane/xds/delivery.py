@@ -321,8 +321,8 @@ class Delivery(Standing):
     def judge(self) -> list[Guilty]:
         """Resources that have turned out to be guilty, each once.
 
-        Also where another proxy of the gateway has taken them; but not if nobody knows any more what there was before, and
-        the others would lose for this one what they have.
+        Also where another proxy of the gateway has taken them, if this one held an earlier form: then a change divides the
+        proxies, and all are to be served alike. A proxy that comes and takes nothing is its own affair.
         """
         found = []
         for lane in tuple(self.lanes):
@@ -330,13 +330,13 @@ class Delivery(Standing):
                 continue
             for name in lane.apart.judge():
                 offered = self.offered(name)
-                taken = self.table.last_taken(name)
-                last = None if offered is None else self._fallback(name, offered)
-                if offered is None or (last is None and taken is not None):
+                if offered is None:
                     continue
+                last, taken = self._fallback(name, offered), self.table.last_taken(name)
                 held = self.held.get(name)
                 version = held.version if isinstance(held, Uncertain) else held if isinstance(held, str) else ""
-                found.append(Guilty(offered, last, version, self.rejections[name].message))
+                is_local = taken is not None and taken.version == offered.version and (last is None or not version)
+                found.append(Guilty(offered, last, version, self.rejections[name].message, is_local=is_local))
             lane.clear_suspects(())
             self.lanes.tidy(lane)
         return found

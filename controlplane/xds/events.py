@@ -9,7 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from controlplane.xds.node import Locality
-from controlplane.xds.probe import RejectedRoute
+from controlplane.xds.rejection import RejectedRoute
 
 
 class ProxyConnected(msgspec.Struct, frozen=True, kw_only=True):

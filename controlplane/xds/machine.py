@@ -127,7 +127,7 @@ class Machine:
         """What has become known, also while nothing came in, since this was last asked for."""
         for delivery in self._deliveries.values():
             if any(lane.apart is not None for lane in delivery.lanes) or delivery is self._virtual_hosts:
-                found = delivery.judge()
+                found = [guilty for guilty in delivery.judge() if not guilty.is_local]
                 self._facts += [RejectedResource(delivery.rule.url, guilty) for guilty in found]
                 if delivery is self._clusters:
                     self._guilty.update(guilty.entry.name for guilty in found)

@@ -15,6 +15,7 @@ import msgspec
 from controlplane.xds.apart import Apart
 from controlplane.xds.errors import XdsError
 from controlplane.xds.protobuf import LENGTH, field, fields, text, varint
+from controlplane.xds.rejection import Guilty, RejectedRoute
 from controlplane.xds.tables import Entry
 from controlplane.xds.types import VIRTUAL_HOST
 
@@ -22,20 +23,6 @@ HOST = "probe.controlplane.invalid"
 """Domain of the probes: reserved, so that it is nobody's (RFC 2606)."""
 _NAME, _DOMAINS, _ROUTES = 1, 2, 3
 _ROUTE_NAME = 14
-
-
-class RejectedRoute(msgspec.Struct, frozen=True):
-    """A route that the proxy rejects, whatever stands beside it."""
-
-    name: str
-    body: bytes
-    """The encoded ``Route``."""
-    fallback: bytes
-    """The route of that name in the virtual host that was taken last; empty where there was none."""
-    message: str = ""
-    """The proxy's words about it."""
-    cluster: str = ""
-    """Where it is not at fault itself: the cluster that it names and that the proxy rejects."""
 
 
 class ProbeHost(msgspec.Struct, frozen=True):
@@ -81,18 +68,16 @@ class Probe:
 
     Args:
         route_configuration: Whose virtual host it is.
-        offered: What was rejected.
-        last: What proxies took last of it.
-        message: The proxy's words.
+        guilty: What was rejected as a whole.
     """
 
-    def __init__(self, route_configuration: str, offered: Entry, last: Entry | None, held: str, message: str) -> None:
+    def __init__(self, route_configuration: str, guilty: Guilty) -> None:
         self.name = f"{route_configuration}/{HOST}"
-        self.offered = offered
-        self.last = last
-        self.held = held
-        self.message = message
+        self.offered = offered = guilty.entry
+        self._found = guilty
+        self._message = guilty.message
         self.guilty: list[str] = []
+        last = guilty.last
         taken = [] if last is None else routes_of(last.resource.body)
         known = set(taken)
         self._fallbacks = {name_of(route): route for route in taken}
@@ -122,13 +107,35 @@ class Probe:
         if taken:
             self._apart.clear(self._group, taken=True)
         else:
-            self.message = message
+            self._message = message
             self._words.update(dict.fromkeys(self._group, message))
             self._apart.reject({number: number for number in self._group}, was_alone=len(self._group) == 1)
         self.guilty += self._apart.judge()
 
-    def rejected(self) -> tuple[RejectedRoute, ...]:
-        """The routes at fault, in their order; none where it is something else."""
+    @property
+    def is_local(self) -> bool:
+        """Whether it is this proxy's own affair."""
+        return self._found.is_local
+
+    def result(self) -> Guilty:
+        """What was found: the routes at fault; none where it is something else."""
+        return msgspec.structs.replace(self._found, message=self._message, routes=self._rejected())
+
+    def rest(self) -> Entry | None:
+        """The virtual host without the routes at fault; None where it is something else."""
+        if not self.guilty:
+            return None
+        gone = {self._routes[number] for number in self.guilty}
+        parts = [
+            field(number, content)
+            for number, kind, content in fields(self.offered.resource.body)
+            if kind == LENGTH and isinstance(content, bytes) and not (number == _ROUTES and content in gone)
+        ]
+        body = b"".join(parts)
+        version = blake2b(body, digest_size=8).hexdigest()
+        return Entry(VIRTUAL_HOST, ProbeHost(self.offered.name, version, body, self.offered.clusters))
+
+    def _rejected(self) -> tuple[RejectedRoute, ...]:
         found = ((self._routes[number], self._words[number]) for number in sorted(self.guilty, key=int))
         return tuple(
             RejectedRoute(name_of(route), route, self._fallbacks.get(name_of(route), b""), words)

@@ -246,7 +246,7 @@ class VirtualHosts(Delivery):
         found = []
         for guilty in super().judge():
             route_configuration = route_configuration_of(guilty.entry.name)
-            probe = Probe(route_configuration, guilty.entry, guilty.last, guilty.held, guilty.message)
+            probe = Probe(route_configuration, guilty)
             if probe.is_done:
                 found.append(guilty)
             else:
@@ -254,7 +254,10 @@ class VirtualHosts(Delivery):
         for route_configuration, probes in tuple(self._probes.items()):
             while probes and probes[0].is_done:
                 probe = probes.popleft()
-                found.append(Guilty(probe.offered, probe.last, probe.held, probe.message, probe.rejected()))
+                found.append(probe.result())
+                if probe.is_local and (rest := probe.rest()) is not None:
+                    self.overrides[rest.name] = rest
+                    self._touch(rest.name)
                 self._end_probe(route_configuration, probe.name, probes)
         return found
 

@@ -208,3 +208,18 @@ def test_only_the_routes_to_a_rejected_cluster_are_held_back(world, client, judg
     offer_routes("4", action("r0", "a"), action("r1", "b2"), clusters=("a", "b2"))
     judge.settle(client.responses())
     assert judge.held["rc/x"].endswith(field(3, action("r1", "b2")))
+
+
+def test_a_proxy_that_comes_and_does_not_take_what_all_others_have_is_served_the_rest(world, client, judge):
+    """It is its own affair: nobody else is to lose anything by it."""
+    offer(world, "2", {"r0": "bad", "r1": "new"})
+    client.settle()  # this one takes it
+    late = Judge(world.connect())
+    late.settle(late.client.ask(ROUTE_CONFIGURATION, "rc"))
+    late.settle(late.client.ask(VIRTUAL_HOST))
+    assert late.found() == []
+    assert late.held == {"rc/x": virtual_host("rc/x", {"r1": "new"})}
+    assert late.client.machine.is_settled
+    offer(world, "3", {"r0": "good", "r1": "new"})
+    late.settle(late.client.responses())
+    assert late.held == {"rc/x": virtual_host("rc/x", {"r0": "good", "r1": "new"})}
