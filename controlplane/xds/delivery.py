@@ -112,7 +112,7 @@ class Delivery(Standing):
     def _may_begin(self, lane: Lane, names: Iterable[str]) -> bool:
         """Whether the first answer of a lane is whole: what it lacks would be missing, not as it was before."""
         entries = [entry for entry in map(self.desired, names) if entry is not None]
-        waiting = [entry for entry in entries if not self.gate.admits(self, entry)]
+        waiting = [entry for entry in entries if not self.gate.admits(self, entry, is_answer=True)]
         return all(self.gate.is_overdue(self.rule.url, entry.name) for entry in waiting)
 
     def _fill(self, lane: Lane, names: Iterable[str], *, removals: bool) -> Draft | None:
@@ -122,7 +122,7 @@ class Delivery(Standing):
         for name in sorted(names):
             entry = self.desired(name)
             if entry is not None:
-                if self.gate.admits(self, entry):
+                if self.gate.admits(self, entry, is_answer=lane.reply or name in lane.owed):
                     additions.append(entry)
             elif removals or name in lane.owed:
                 removed.append(name)
@@ -149,7 +149,7 @@ class Delivery(Standing):
     def _is_on_its_way(self, lane: Lane, name: str) -> bool:
         """Whether what was taken back of a name is still to be sent; not, where it waits for clusters that are gone."""
         entry = self.desired(name)
-        return name in lane.pending and (entry is None or self.gate.admits(self, entry))
+        return name in lane.pending and (entry is None or self.gate.admits(self, entry, is_answer=False))
 
     def sent(self, draft: Draft, nonce: str, now: float) -> list[str]:
         """The draft goes out under this nonce. Nonces of responses whose answer is not taken any more: too many have none.

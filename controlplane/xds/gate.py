@@ -45,6 +45,8 @@ class Waiting(msgspec.Struct):
     since: float
     clusters: tuple[str, ...]
     is_overdue: bool = False
+    told: tuple[str, ...] = ()
+    """The clusters of which it was told last that it waits for them; none where it was not told."""
 
 
 class Gate:
@@ -117,7 +119,7 @@ class Gate:
             return self._assignments.asked and self._assignments.exists(_assignment_of(entry))
         return cluster in self._assigned
 
-    def admits(self, delivery: Standing, entry: Entry) -> bool:
+    def admits(self, delivery: Standing, entry: Entry, *, is_answer: bool) -> bool:
         """As ``Gatekeeper``."""
         missing = tuple(name for name in entry.clusters if not self.has(name))
         key = (delivery.rule.url, entry.name)
@@ -125,18 +127,18 @@ class Gate:
             self.dismiss(*key)
             return True
         waiting = self._waiting.setdefault(key, Waiting(self.now, missing))
-        if waiting.clusters != missing:
-            waiting.clusters = missing
-            if waiting.is_overdue:
-                self.news.append(Withheld(*key, missing))
-        return waiting.is_overdue and delivery.rule.needed and not delivery.exists(entry.name)
+        if not set(missing) <= set(waiting.clusters):  # it waits for something else now: from now on
+            del self._waiting[key]
+            waiting = self._waiting[key] = Waiting(self.now, missing, told=waiting.told)
+        waiting.clusters = missing
+        return waiting.is_overdue and is_answer and delivery.rule.needed and not delivery.exists(entry.name)
 
     def dismiss(self, type_url: str, name: str) -> None:
         """As ``Gatekeeper``."""
         waiting = self._waiting.pop((type_url, name), None)
         if waiting is None:
             return
-        if waiting.is_overdue:
+        if waiting.told:
             self.news.append(Resumed(type_url, name))
         for delivery in self._gated:
             if delivery.rule.url == type_url:
@@ -356,7 +358,9 @@ class Gate:
         for (type_url, name), waiting in self._waiting.items():
             if not waiting.is_overdue and now - waiting.since >= self._limits.gate_seconds:
                 waiting.is_overdue = True
-                self.news.append(Withheld(type_url, name, waiting.clusters))
+                if waiting.told != waiting.clusters:
+                    waiting.told = waiting.clusters
+                    self.news.append(Withheld(type_url, name, waiting.clusters))
                 for delivery in self._gated:
                     if delivery.rule.url == type_url:
                         delivery.lanes.wake(delivery.rule.lane(name))

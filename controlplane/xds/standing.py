@@ -22,8 +22,8 @@ from controlplane.xds.types import Removal, TypeRule
 class Gatekeeper(Protocol):
     """Decides what has to wait; see ``gate``."""
 
-    def admits(self, delivery: "Standing", entry: Entry) -> bool:
-        """Whether the proxy may be sent this resource now."""
+    def admits(self, delivery: "Standing", entry: Entry, *, is_answer: bool) -> bool:
+        """Whether the proxy may be sent this resource now; it asked for it, or for all at its start, where it is an answer."""
 
     def dismiss(self, type_url: str, name: str) -> None:
         """The name need not wait any more: it is gone, or not wanted."""
@@ -41,7 +41,7 @@ class Gatekeeper(Protocol):
 class OpenGate:
     """Nothing waits: of types that name no clusters."""
 
-    def admits(self, delivery: "Standing", entry: Entry) -> bool:
+    def admits(self, delivery: "Standing", entry: Entry, *, is_answer: bool) -> bool:
         """As ``Gatekeeper``."""
         return True
 

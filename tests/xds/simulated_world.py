@@ -68,6 +68,7 @@ class World:
         self.view = self.graph.views.view(SCOPE)
         if hasattr(self, "machine"):
             self.stale_view.unlisten(self.machine.changed)
+            self.machine.end()
         self.stale_view = self.view
         self.machine = Machine(self.view, LIMITS)
         self.sees = lambda response: None

@@ -6,6 +6,7 @@ bad to the end: then the proxy holds what it took last in its place.
 
 from __future__ import annotations
 
+import os
 import sys
 
 import pytest
@@ -210,7 +211,10 @@ class Sequencer(RuleBasedStateMachine):
 
 
 engine.MAX_SHRINKING_SECONDS = 60  # by then a trace is short enough to be read
-TestSequencer = pytest.mark.xfail(reason="what the scenarios have as unmended", strict=False)(Sequencer.TestCase)
+TestSequencer = pytest.mark.skipif(
+    "CONTROLPLANE_SEQUENCER" not in os.environ,
+    reason="it finds what is not mended yet (UNMENDED in the scenarios, and more): CONTROLPLANE_SEQUENCER=1 runs it",
+)(Sequencer.TestCase)
 TestSequencer.settings = settings(
     max_examples=150,
     stateful_step_count=40,

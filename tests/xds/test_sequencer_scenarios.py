@@ -107,7 +107,6 @@ def test_a_wedged_change_beside_a_cluster_with_a_secret() -> None:
     ends_well(world)
 
 
-@UNMENDED
 def test_a_wedge_whose_stream_breaks_before_its_answer() -> None:
     world = started(a=host("e0"))
     world.graph.wanted.clusters["e0"] = "w1"
@@ -121,7 +120,6 @@ def test_a_wedge_whose_stream_breaks_before_its_answer() -> None:
     ends_well(world)
 
 
-@UNMENDED
 def test_a_new_wedge_whose_stream_breaks_before_its_answer() -> None:
     """Offered again, the same bytes are acknowledged without being there."""
     world = started(a=host("c0"))
