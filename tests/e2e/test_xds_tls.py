@@ -267,4 +267,6 @@ async def test_a_network_that_goes_silent_is_noticed(notices: str, folder: Folde
             two_gateways(folder, web, other, backends["v2"].port)
             relay.thaw()
             await until_answer(web, ASKED, backend="v2", patience_s=15)
-            assert await envoy.stat("cluster.controlplane_xds.http2.keepalive_timeout") == 1
+            assert (
+                await envoy.stat("cluster.controlplane_xds.http2.keepalive_timeout") >= 1
+            )  # it may try while all is silent
