@@ -16,9 +16,8 @@ from time import monotonic, process_time
 from typing import Any, NamedTuple
 
 from bench.fleet import Fleet, fleet
-from bench.plane import SOURCE, control_plane, resident, until, until_recorded
+from bench.plane import SOURCE, control_plane, measured, resident, until, until_recorded
 from bench.workload import endpoints
-from controlplane.runtime.launch import run_loop
 from controlplane.runtime.serve import ControlPlane
 from controlplane.translate import TypeUrl
 
@@ -109,14 +108,5 @@ async def _measure(size: Size, failures: list[str]) -> None:
         failures.append("the proxy that does not read holds more than one state")
 
 
-def main() -> int:
-    """Measure and print."""
-    failures: list[str] = []
-    run_loop(_measure, SMALL if "--small" in sys.argv[1:] else FULL, failures)
-    for failure in failures:
-        print(f"over the limit: {failure}")
-    return 1 if failures else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(measured(_measure, SMALL if "--small" in sys.argv[1:] else FULL))

@@ -14,8 +14,7 @@ from time import process_time
 from typing import NamedTuple
 
 from bench.fleet import fleet
-from bench.plane import control_plane, until
-from controlplane.runtime.launch import run_loop
+from bench.plane import control_plane, measured, until
 from controlplane.runtime.serve import ControlPlane
 
 LIMIT_PROXY, LIMIT_CLAIM = 0.01, 0.04 / 15_000
@@ -74,14 +73,5 @@ async def _measure(size: Size, failures: list[str]) -> None:
         failures.append("something was sent that did not change")
 
 
-def main() -> int:
-    """Measure and print."""
-    failures: list[str] = []
-    run_loop(_measure, SMALL if "--small" in sys.argv[1:] else FULL, failures)
-    for failure in failures:
-        print(f"over the limit: {failure}")
-    return 1 if failures else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(measured(_measure, SMALL if "--small" in sys.argv[1:] else FULL))

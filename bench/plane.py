@@ -10,9 +10,10 @@ import resource
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import anyio
 
@@ -20,12 +21,14 @@ from bench.workload import objects
 from controlplane.model.events import SourceSynced
 from controlplane.model.objects import KINDS
 from controlplane.runtime.core import Core
-from controlplane.runtime.launch import configure_logs
+from controlplane.runtime.launch import configure_logs, run_loop
 from controlplane.runtime.options import HostPort, RunOptions
 from controlplane.runtime.serve import ControlPlane, Source, running
 
 LOOPBACK = "127.0.0.1"
 SOURCE = "bench"
+
+T = TypeVar("T")
 
 
 class _Workload:
@@ -64,6 +67,15 @@ async def control_plane(size: int) -> AsyncIterator[ControlPlane]:
         async with running(options, {SOURCE: (tuple(KINDS), make)}) as plane:
             await plane.views.wait_open()
             yield plane
+
+
+def measured(measure: Callable[[T, list[str]], Awaitable[None]], size: T) -> int:
+    """Runs a measurement on the event loop that a control plane has; the exit code, 1 if it found something over a limit."""
+    failures: list[str] = []
+    run_loop(measure, size, failures)
+    for failure in failures:
+        print(f"over the limit: {failure}")
+    return 1 if failures else 0
 
 
 def _free_port() -> int:

@@ -11,6 +11,7 @@ import typer.main
 import yaml
 
 from controlplane.cli.main import app
+from controlplane.xds import Settings
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
@@ -86,3 +87,15 @@ def test_examples_are_served_without_a_word() -> None:
         text = yaml.safe_dump(snapshot(translation.state)["statuses"])
         assert "status: 'False'\n      type: Accepted" not in text
         assert "NotFound" not in text
+
+
+@pytest.mark.parametrize("page", ["delivery", "xds-security"])
+def test_limits_have_the_defaults_that_the_tables_say(page: str) -> None:
+    """Names and defaults of ``--xds-limit``."""
+    settings = Settings()
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| ([\d, ]+)", (ROOT / "docs" / f"{page}.md").read_text(), re.MULTILINE)
+    assert len(rows) >= 4
+    for names, defaults in rows:
+        for name, default in zip(re.findall(r"\w+", names), re.findall(r"\d+", defaults), strict=True):
+            found = getattr(settings.limits, name) if hasattr(settings.limits, name) else getattr(settings, name)
+            assert found == int(default), name

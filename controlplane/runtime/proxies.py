@@ -101,8 +101,8 @@ class ProxyJournal:
         self._number = 0
         self._waiting: dict[int, AnyEvent] = {}
         """By a number that grows: in the order in which they came."""
-        self._rejected: dict[int, None] = {}
-        """Of those that wait the rejected responses, which can be done without."""
+        self._spare: dict[int, None] = {}
+        """Of those that wait what can be done without: rejected responses, and what is withheld."""
         self._latest: dict[tuple[object, ...], int] = {}
         """What waits of something of which one event is enough."""
         self._appending: Collection[int] = frozenset()
@@ -134,13 +134,14 @@ class ProxyJournal:
             if isinstance(event, ResourceRejected):
                 return
             del self._waiting[earlier]
+            self._spare.pop(earlier, None)
         number = self._number
         self._number += 1
         self._waiting[number] = event
         if subject is not None:
             self._latest[subject] = number
-        if isinstance(event, ProxyRejected):
-            self._rejected[number] = None
+        if isinstance(event, ProxyRejected | DeliveryWithheld):
+            self._spare[number] = None
 
     def end(self, key: ResourceKey) -> None:
         """Say at the next turn what has ended of a rejection; never waits."""
@@ -175,12 +176,12 @@ class ProxyJournal:
             for number, event in its.items():
                 if not isinstance(event, ResourceRejected):  # which holds for others of its gateway
                     del self._waiting[number]
-                    self._rejected.pop(number, None)
+                    self._spare.pop(number, None)
 
     def _drop_one(self) -> None:
-        number = next((number for number in self._rejected if number not in self._appending), None)
+        number = next((number for number in self._spare if number not in self._appending), None)
         if number is not None:
-            del self._rejected[number]
+            del self._spare[number]
             self.dropped += self._waiting.pop(number, None) is not None
 
     async def run(self) -> None:
@@ -217,9 +218,8 @@ class ProxyJournal:
             # Only now: what the log did not take must not be forgotten, or the rows of proxies would be wrong for good.
             for number in facts:
                 del self._waiting[number]
-                self._rejected.pop(number, None)
-            if not self._waiting:
-                self._latest.clear()
+                self._spare.pop(number, None)
+            self._latest = {subject: number for subject, number in self._latest.items() if number in self._waiting}
             for proxy, event in acknowledged.items():
                 if self._acknowledged.get(proxy) is event:
                     del self._acknowledged[proxy]

@@ -41,8 +41,6 @@ class Publisher:
     def publish(self, commit: Commit) -> None:
         """After every commit, in order."""
         state = self._state
-        if self._infra is not None and state.may_be_served:
-            self._want(commit)
         # All in one go: a class's resources come and go with those who are of it.
         self._views.apply(
             ((*row.key, _served(new)) for row, new in _changes(commit, state.translation.resources)),
@@ -51,6 +49,8 @@ class Publisher:
             seq=commit.seq,
             rejections=((*row.key, new is not None) for row, new in _changes(commit, state.rows.base.rejections)),
         )
+        if self._infra is not None and state.may_be_served:
+            self._want(commit)
         if state.may_be_served and not self._views.is_open:
             resources = len(state.translation.resources)
             _log.info("gate_opened", seq=commit.seq, resources=resources, stale_since=state.stale_since)

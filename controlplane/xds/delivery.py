@@ -185,9 +185,8 @@ class Delivery(Standing):
         for name, version in response.items.items():
             offered = self.offered(name) if name in self.overrides else None
             if offered is not None and offered.version == version:
-                del self.overrides[
-                    name
-                ]  # it was taken back while the proxy had not answered yet, and is taken after all
+                # It was taken back while the proxy had not answered yet, and is taken after all.
+                del self.overrides[name]
             if name not in self.overrides:
                 self.rejections.pop(name, None)
             if version is not None:

@@ -260,6 +260,7 @@ class Gate:
     def clusters_given_up(self, nonce: str) -> None:
         """No answer to this CDS response is waited for any more; what its load assignments have proven stays proven."""
         self._unproven.pop(nonce, None)
+        self._unresolved.pop(nonce, None)
         self._processed.discard(nonce)
 
     def is_doubtful(self, cluster: str) -> bool:

@@ -55,7 +55,7 @@ def presented_by(certificate: bytes) -> Presented:
         names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         uris = names.get_values_for_type(x509.UniformResourceIdentifier)
         return Presented(tuple(uris), tuple(names.get_values_for_type(x509.DNSName)))
-    except (ValueError, x509.ExtensionNotFound):
+    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         return Presented()
 
 

@@ -76,7 +76,6 @@ class Machine:
                 self._virtual_hosts,
             )
         }
-
         self._gate = Gate(self._clusters, self._assignments, self._limits)
         for delivery in self._deliveries.values():
             if delivery.rule.gated:
@@ -192,9 +191,8 @@ class Machine:
         if request.error is not None:
             error = ErrorDetail(request.error.code, redact(request.error.message))
             items = delivery.reject(nonce, error)
-            if (
-                items is not None
-            ):  # else it answers nothing that we know of, and whoever sends it could fill the log with it
+            if items is not None:
+                # Else it answers nothing that we know of, and whoever sends it could fill the log with it.
                 self._facts.append(Rejected(url, nonce, items, error))
         else:
             items = delivery.acknowledge(nonce) if nonce else None
@@ -269,9 +267,6 @@ class Machine:
         self._patience.sent(delivery, nonce, now)
         if delivery is self._routes:
             self._virtual_hosts.routes_sent(versions, nonce)
-            if not delivery.lanes.is_waiting(nonce):
-                # Answers are overdue in this lane: this one will not be waited for either, and has no deadline.
-                self._virtual_hosts.routes_taken(versions, nonce)
         elif delivery is self._clusters:
             self._gate.clusters_sent(draft.additions, nonce)
             self._follow_clusters(draft.additions)

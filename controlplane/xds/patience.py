@@ -96,6 +96,7 @@ class Patience:
         clusters = self._clusters
         response = clusters.lanes.find_outstanding(nonce)
         if response is None:
+            self._withdrawn.discard(nonce)
             return []
         if any(int(other.nonce) < int(nonce) for other in clusters.lanes.unanswered()):
             self.sent(clusters, nonce, now)  # an older one stands before it

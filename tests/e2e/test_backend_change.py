@@ -179,7 +179,7 @@ async def test_a_host_is_resolved_in_another_way(folder: Folder, tmp_path: Path)
 
 
 async def test_a_route_turns_to_a_host_that_envoy_resolves(folder: Folder, tmp_path: Path) -> None:
-    """Its cluster is new: no request may come to it before the name is resolved, however long that takes."""
+    """Its cluster is new: no request may come to it before the name is resolved, if that takes no longer than it is given."""
     async with name_server() as names, changing(folder, tmp_path) as s:
         names.delay_s = RESOLVE_S
         s.bootstrap = names.bootstrap
